@@ -1,0 +1,29 @@
+"""The errors every module of the package raises for a file it will not load.
+
+All of them name the file, what is wrong with it and what to do. They share one base,
+so that a training job can write ``except CheckpointError``.
+"""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint file could not be used."""
+
+
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no file at this path."""
+
+
+class NotACheckpointError(CheckpointError):
+    """The path holds something else: a folder, an empty file, text, another format."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """The file was a checkpoint once: it is truncated or its bytes have changed."""
+
+
+class UnsupportedCheckpointError(CheckpointError):
+    """A PyTorch file of another kind: TorchScript, or the format from before version 1.6."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """Loading the file would import or call more than plain tensors and containers need."""
