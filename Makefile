@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: learn test build run bench lint test-browser constraints
+
+learn: $(READY)
+	$(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
+
+test: $(READY)
+	$(RUN) -m pytest -n 2 --dist loadscope --nbval --nbval-sanitize-with notebooks/nbval_sanitize.cfg tests notebooks
+
+build: $(READY)
+	$(RUN) -m course_utils.authoring
+
+run: $(READY)
+	$(RUN) -m course_utils.authoring.run
+
+lint: $(READY)
+	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) course_utils/authoring/preflight.py
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --progress-bar on -c constraints.txt -e ".[test,instructor,export]"
+	touch $(READY)
+
+constraints: $(READY)
+	{ sed -n '/^#/p' constraints.txt; $(RUN) -m pip freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt

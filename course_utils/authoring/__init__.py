@@ -1,0 +1,1 @@
+"""Builds the notebooks from their sources; no lesson imports it."""

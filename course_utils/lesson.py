@@ -1,0 +1,121 @@
+"""What every lesson uses: a clean start, package code on show, errors and tables to read.
+
+All output is the same on every machine, so that CI can compare it.
+"""
+
+import html
+import inspect
+import random
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from IPython.display import HTML, Markdown, display
+
+T = TypeVar("T")
+
+
+def start(lesson: str, seed: int = 0) -> Path:
+    """Prepare a lesson and return its empty scratch folder, ``scratch/<lesson>``.
+
+    PyTorch computes on one thread: the bits of a sum depend on how it is split.
+
+    Args:
+        lesson: the lesson's name, for example ``"01_state_dict_anatomy"``.
+        seed: for the generators of Python, NumPy and PyTorch.
+    """
+    torch.set_num_threads(1)
+    seed_everything(seed)
+    scratch = Path("scratch") / lesson
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return scratch
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global generator is what training code still uses
+    torch.manual_seed(seed)
+
+
+def show_source(*objects: Callable[..., Any] | type) -> None:
+    """Show the package's own code of functions or classes, so text and code cannot drift."""
+    for thing in objects:
+        code = textwrap.dedent(inspect.getsource(thing)).rstrip()
+        display(Markdown(f"`{thing.__module__}`\n```python\n{code}\n```"))
+
+
+@contextmanager
+def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]:
+    """Run code that must fail, and print its error as ``Type: message``.
+
+    Args:
+        types: the error types that may come; any other error, or none, is an error here.
+        match: a regular expression; only the part of the message it matches is printed.
+
+    Raises:
+        AssertionError: nothing was raised, or the message does not match.
+    """
+    try:
+        yield
+    except types as error:
+        text = _clean(str(error))
+        found = re.search(match or r"(?s).*", text)
+        assert found, f"the message does not match {match!r}: {text}"
+        name = f"{type(error).__name__}: " if text else type(error).__name__
+        print(textwrap.fill(name + found.group(), 100, replace_whitespace=False))
+    else:
+        raise AssertionError(f"expected {' or '.join(t.__name__ for t in types)}, got no error")
+
+
+def show_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
+    """Show rows as a table: HTML in a notebook, aligned text elsewhere."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    display(_Table(cells, list(headers)))
+
+
+def progress(items: Sequence[T], label: str) -> Iterator[T]:
+    """Iterate with a progress bar that is gone at the end and leaves no output to compare."""
+    handle = display(HTML(""), display_id=True)
+    for done, item in enumerate(items):
+        handle.update(HTML(f"{html.escape(label)} {_bar(done, len(items))}"))
+        yield item
+    handle.update(HTML(""))
+
+
+class _Table:
+    def __init__(self, rows: list[list[str]], headers: list[str]) -> None:
+        self.rows, self.headers = rows, headers
+
+    def __repr__(self) -> str:
+        lines = [self.headers, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.headers))]
+        aligned = (
+            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines
+        )
+        return "\n".join(line.rstrip() for line in aligned)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headers)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _bar(done: int, total: int) -> str:
+    return f'<progress value="{done}" max="{total}"></progress> {done} of {total}'
+
+
+def _clean(message: str) -> str:
+    """Drop terminal colours and this machine's folder from an error message."""
+    message = re.sub(r"\x1b\[[0-9;]*m", "", message)
+    return message.replace(f"{Path.cwd()}/", "").strip()
