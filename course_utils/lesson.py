@@ -5,12 +5,15 @@ All output is the same on every machine, so that CI can compare it.
 
 import html
 import inspect
+import os
+import platform
 import random
 import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +53,24 @@ def show_source(*objects: Callable[..., Any] | type) -> None:
     for thing in objects:
         code = textwrap.dedent(inspect.getsource(thing)).rstrip()
         display(Markdown(f"`{thing.__module__}`\n```python\n{code}\n```"))
+
+
+def check_environment() -> dict[str, str]:
+    """Describe what the lessons run on: versions, cores, memory, disk, GPU and compiler."""
+    compiler = next((name for name in ("g++", "clang++", "c++") if shutil.which(name)), "none")
+    pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    memory = pages * os.sysconf("SC_PAGE_SIZE") / 2**30 if pages else 0
+    return {
+        "Python": platform.python_version(),
+        "PyTorch": str(torch.__version__),
+        "torchvision": version("torchvision"),
+        "system": f"{platform.system()} on {platform.machine()}",
+        "processor cores": str(os.cpu_count()),
+        "memory": f"{memory:.0f} GiB" if memory else "unknown",
+        "free disk space": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA GPU",
+        "C++ compiler": compiler,
+    }
 
 
 @contextmanager
