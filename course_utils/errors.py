@@ -27,3 +27,11 @@ class UnsupportedCheckpointError(CheckpointError):
 
 class UnsafeCheckpointError(CheckpointError):
     """Loading the file would import or call more than plain tensors and containers need."""
+
+
+class CheckpointWriteError(CheckpointError):
+    """A checkpoint could not be written; what stood at its path before is untouched."""
+
+
+class MismatchedCheckpointError(CheckpointError):
+    """A sound checkpoint does not fit the objects it is loaded into."""

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from IPython.display import HTML, Markdown, display
 
+from course_utils.tables import Table
+
 T = TypeVar("T")
 
 
@@ -98,8 +100,7 @@ def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]
 
 def show_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
     """Show rows as a table: HTML in a notebook, aligned text elsewhere."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    display(_Table(cells, list(headers)))
+    display(Table(rows, headers))
 
 
 def progress(items: Sequence[T], label: str) -> Iterator[T]:
@@ -109,27 +110,6 @@ def progress(items: Sequence[T], label: str) -> Iterator[T]:
         handle.update(HTML(f"{html.escape(label)} {_bar(done, len(items))}"))
         yield item
     handle.update(HTML(""))
-
-
-class _Table:
-    def __init__(self, rows: list[list[str]], headers: list[str]) -> None:
-        self.rows, self.headers = rows, headers
-
-    def __repr__(self) -> str:
-        lines = [self.headers, *self.rows]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.headers))]
-        aligned = (
-            "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines
-        )
-        return "\n".join(line.rstrip() for line in aligned)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.headers)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _bar(done: int, total: int) -> str:

@@ -3,6 +3,7 @@
 Run by ``make test-browser``; screenshots are left in ``build/browser``.
 """
 
+import json
 import os
 import re
 import shutil
@@ -23,32 +24,51 @@ SHOTS = Path(__file__).resolve().parents[1] / "build" / "browser"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SETTINGS = {
+    # All cells in the page at once: what is scrolled out of sight is checked too.
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 LESSONS = [path.name for path in all_notebooks() if re.match(r"0[012]_", path.name)]
 
 
+@pytest.fixture(scope="module", params=THEMES)
+def theme(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    """The address of a JupyterLab that serves a copy of the notebooks."""
+def lab(tmp_path_factory, theme):
+    """The address of a JupyterLab in this theme that serves a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns("scratch"))
+    settings = folder / "lab" / "settings"
+    settings.mkdir(parents=True)
+    themes = {"@jupyterlab/apputils-extension:themes": {"theme": THEMES[theme]}}
+    (settings / "overrides.json").write_text(json.dumps(SETTINGS | themes))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = [
-        f"--port={port}", "--ip=127.0.0.1", "--no-browser", "--allow-root", "--IdentityProvider.token=",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.news_url=None", f"--notebook-dir={folder / 'notebooks'}",
-    ]  # fmt: skip
-    root = str(NOTEBOOKS.parent)
-    environment = {**os.environ, "JUPYTER_CONFIG_DIR": str(folder), "PYTHONPATH": root}
+    options = f"--port={port} --ip=127.0.0.1 --no-browser --allow-root --IdentityProvider.token="
+    command = [sys.executable, "-m", "jupyterlab", *options.split()]
+    command += [f"--notebook-dir={folder / 'notebooks'}", f"--LabApp.app_settings_dir={settings}"]
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "PYTHONPATH": str(NOTEBOOKS.parent),
+    }
     with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log, env=environment
-        )
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
         _wait_for(f"http://127.0.0.1:{port}/api", server, folder / "log")
         yield f"http://127.0.0.1:{port}"
@@ -70,45 +90,45 @@ def browser():
 
 
 @pytest.mark.parametrize("name", LESSONS)
-@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_run_all_cells_without_an_error(lab, browser, name, theme):
-    if theme == "JupyterLab Dark" and name != LESSONS[0]:
-        pytest.skip("the dark theme is looked at on the first lesson")
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_function("window.jupyterapp !== undefined || document.querySelector('#jp-top-panel')")
-    _menu(page, "Settings", "Theme", theme)
-    _menu(page, "Run", "Run All Cells")
-    count = sum(cell.cell_type == "code" for cell in read(NOTEBOOKS / name).cells)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…", exact=True).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    codes = [cell for cell in read(NOTEBOOKS / name).cells if cell.cell_type == "code"]
+    prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
     page.wait_for_function(
-        "n => fetch(`/api/sessions`).then(r => r.json())"
-        ".then(s => s.some(x => x.path === n && x.kernel.execution_state === 'idle'))",
-        arg=name,
-        timeout=120_000,
+        "() => !document.querySelector('.jp-CodeCell .jp-InputPrompt')?.textContent.match(/\\d/)"
+        " || document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent.includes('*')"
+        " || document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent.includes('1')"
     )
-    _walk(page, name, theme)
-    assert page.locator(".jp-RenderedText[data-mime-type*='stderr']").count() == 0
-    assert page.locator(".jp-OutputArea-output[data-mime-type*='error']").count() == 0
-    assert count > 0
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        seen = [text.strip("[]: ") for text in prompts.all_text_contents()]
+        if seen == [str(number) for number in range(1, len(codes) + 1)]:
+            break
+        time.sleep(0.5)
+    assert seen == [str(number) for number in range(1, len(codes) + 1)]
+    _walk(page, f"{Path(name).stem}-{theme}")
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    pictures = page.locator(".jp-OutputArea-output img")
+    stored = sum(str(cell.outputs).count("<img ") for cell in codes)
+    assert pictures.count() == stored
     page.close()
 
 
-def _walk(page, name, theme):
+def _walk(page, title):
     """Scroll through the lesson and photograph it, so that a person can look."""
     SHOTS.mkdir(parents=True, exist_ok=True)
     panel = page.locator(".jp-WindowedPanel-outer:visible").first
     height = panel.evaluate("element => element.scrollHeight")
     for number, top in enumerate(range(0, height, 1400)):
         panel.evaluate("(element, top) => element.scrollTo(0, top)", top)
-        page.wait_for_timeout(500)
-        page.screenshot(path=SHOTS / f"{Path(name).stem}-{theme.split()[1].lower()}-{number:02}.png")
-
-
-def _menu(page, *names):
-    for name in names[:-1]:
-        page.get_by_role("menuitem", name=name, exact=True).click()
-    page.get_by_role("menuitem", name=names[-1], exact=True).click()
+        page.wait_for_timeout(300)
+        page.screenshot(path=SHOTS / f"{title}-{number:02}.png")
 
 
 def _wait_for(address, server, log, seconds=60):

@@ -118,7 +118,6 @@ print("exit status", status, "(negative: killed by that signal)")
 status = train_in_new_process(scratch / "killed", "--epochs=4")
 
 # %%
-import torch
 
 from course_utils.checkpoint import CheckpointManager
 from course_utils.compare import differences
