@@ -3,7 +3,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: learn test build run bench lint test-browser constraints
+.PHONY: learn test build run test-browser torture lint constraints
 
 learn: $(READY)
 	$(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
@@ -16,6 +16,12 @@ build: $(READY)
 
 run: $(READY)
 	$(RUN) -m course_utils.authoring.run
+
+test-browser: $(READY)
+	$(RUN) -m pytest -m browser tests
+
+torture: $(READY)
+	$(RUN) -m pytest -m torture tests
 
 lint: $(READY)
 	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy

@@ -14,6 +14,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from course_utils.authoring.notebooks import NOTEBOOKS, all_notebooks, read
@@ -51,7 +52,7 @@ def theme(request):
 def lab(tmp_path_factory, theme):
     """The address of a JupyterLab in this theme that serves a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=shutil.ignore_patterns("scratch"))
+    _copy_without_outputs(folder / "notebooks")
     settings = folder / "lab" / "settings"
     settings.mkdir(parents=True)
     themes = {"@jupyterlab/apputils-extension:themes": {"theme": THEMES[theme]}}
@@ -94,23 +95,11 @@ def test_run_all_cells_without_an_error(lab, browser, name, theme):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-    page.get_by_role("menuitem", name="Kernel", exact=True).click()
-    page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…", exact=True).click()
-    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     codes = [cell for cell in read(NOTEBOOKS / name).cells if cell.cell_type == "code"]
-    prompts = page.locator(".jp-CodeCell .jp-InputPrompt")
-    page.wait_for_function(
-        "() => !document.querySelector('.jp-CodeCell .jp-InputPrompt')?.textContent.match(/\\d/)"
-        " || document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent.includes('*')"
-        " || document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent.includes('1')"
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        seen = [text.strip("[]: ") for text in prompts.all_text_contents()]
-        if seen == [str(number) for number in range(1, len(codes) + 1)]:
-            break
-        time.sleep(0.5)
-    assert seen == [str(number) for number in range(1, len(codes) + 1)]
+    counted = [str(number) for number in range(1, len(codes) + 1)]
+    assert _prompts(page, until=counted) == counted
     _walk(page, f"{Path(name).stem}-{theme}")
     assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
@@ -118,6 +107,28 @@ def test_run_all_cells_without_an_error(lab, browser, name, theme):
     stored = sum(str(cell.outputs).count("<img ") for cell in codes)
     assert pictures.count() == stored
     page.close()
+
+
+def _copy_without_outputs(folder):
+    """What is seen in the browser must come from this run."""
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("scratch"))
+    for path in folder.glob("*.ipynb"):
+        notebook = read(path)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.execution_count, cell.outputs = None, []
+        nbformat.write(notebook, path)
+
+
+def _prompts(page, until, seconds=120):
+    """Return the execution counts on the page once they are as expected, or time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        texts = page.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
+        counts = [text.strip("[]: ") for text in texts]
+        if counts == until or time.monotonic() > deadline:
+            return counts
+        time.sleep(0.5)
 
 
 def _walk(page, title):
