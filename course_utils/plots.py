@@ -3,8 +3,6 @@
 import base64
 import html
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -37,15 +35,15 @@ STYLE: dict[Any, Any] = {
 
 
 def figure(width: float = 7.5, height: float = 3.6, **subplots: Any) -> tuple[Figure, Any]:
-    """Return a figure in the course's style and its axes, as ``plt.subplots`` does.
+    """Return a figure and its axes, as ``plt.subplots`` does, and draw in the course's style.
 
     Args:
         width: inches.
         height: inches.
         subplots: passed to ``plt.subplots``.
     """
-    with style():
-        return plt.subplots(figsize=(width, height), layout="constrained", **subplots)
+    plt.rcParams.update(STYLE)  # for all that is drawn into the figure later, too
+    return plt.subplots(figsize=(width, height), layout="constrained", **subplots)
 
 
 def show(fig: Figure, *, alt: str, caption: str) -> None:
@@ -60,13 +58,6 @@ def show(fig: Figure, *, alt: str, caption: str) -> None:
     plt.close(fig)
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the course's style, leaving the reader's own settings alone."""
-    with plt.rc_context(STYLE):
-        yield
-
-
 def label_bars(axes: Axes, fmt: str = "{:.2f}") -> None:
     """Write each bar's value at its end."""
     for bars in axes.containers:
@@ -77,8 +68,7 @@ class _Picture:
     def __init__(self, fig: Figure, alt: str, caption: str) -> None:
         self.alt, self.caption = alt, caption
         buffer = io.BytesIO()
-        with style():
-            fig.savefig(buffer, format="png", metadata={"Software": None})
+        fig.savefig(buffer, format="png", metadata={"Software": None})
         self.png = base64.b64encode(buffer.getvalue()).decode()
 
     def __repr__(self) -> str:
