@@ -119,8 +119,9 @@ status = train_in_new_process(scratch / "killed", "--epochs=4")
 
 # %%
 
-from course_utils.checkpoint import CheckpointManager
 from course_utils.compare import differences
+
+from course_utils.checkpoint import CheckpointManager
 
 straight, killed = read_log(scratch / "straight"), read_log(scratch / "killed")
 states = [CheckpointManager(scratch / run).restore() for run in ("straight", "killed")]

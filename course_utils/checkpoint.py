@@ -1,0 +1,10 @@
+"""Save and load checkpoints: one ordinary ``.pt`` file, written durably, read verified.
+
+What is written here, plain ``torch.load(path, weights_only=True)`` reads.
+"""
+
+from course_utils.loading import load_checkpoint
+from course_utils.manager import CheckpointManager
+from course_utils.saving import save_checkpoint
+
+__all__ = ["CheckpointManager", "load_checkpoint", "save_checkpoint"]

@@ -1,0 +1,228 @@
+"""What load_checkpoint answers to files that are damaged, foreign or unsafe."""
+
+import io
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from course_utils.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.errors import (
+    CheckpointError,
+    CheckpointWriteError,
+    DamagedCheckpointError,
+    MissingCheckpointError,
+    NotACheckpointError,
+    UnsafeCheckpointError,
+    UnsupportedCheckpointError,
+)
+
+
+@pytest.fixture
+def state():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(50, 20, generator=generator)
+    return {
+        "model": OrderedDict(weight=weight, tied=weight, bias=torch.arange(7.0)),
+        "epoch": 3,
+        "lr": [0.1, None, "cosine"],
+    }
+
+
+@pytest.fixture
+def saved(tmp_path, state):
+    return save_checkpoint(tmp_path / "model.pt", state)
+
+
+def assert_equal(loaded, state):
+    assert loaded["epoch"] == state["epoch"]
+    assert loaded["lr"] == state["lr"]
+    assert loaded["model"].keys() == state["model"].keys()
+    for name, tensor in state["model"].items():
+        assert torch.equal(loaded["model"][name], tensor)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_round_trip(saved, state, mmap):
+    loaded = load_checkpoint(saved, mmap=mmap)
+    assert_equal(loaded, state)
+    assert loaded["model"]["weight"].data_ptr() == loaded["model"]["tied"].data_ptr()
+
+
+def test_plain_torch_and_zipfile_read_what_we_save(saved, state):
+    assert_equal(torch.load(saved, weights_only=True), state)
+    assert_equal(torch.load(saved, weights_only=True, mmap=True), state)
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.testzip() is None
+
+
+def test_we_read_what_plain_torch_saves(tmp_path, state):
+    torch.save(state, tmp_path / "plain.pt")
+    assert_equal(load_checkpoint(tmp_path / "plain.pt"), state)
+    with open(tmp_path / "plain.pt", "wb") as file:
+        torch.save(state, file)
+    assert_equal(load_checkpoint(tmp_path / "plain.pt"), state)
+
+
+def test_map_location_is_torchs(saved):
+    assert load_checkpoint(saved, "meta")["model"]["bias"].is_meta
+    seen = []
+    load_checkpoint(saved, lambda storage, location: seen.append(location) or storage)
+    assert seen == ["cpu", "cpu"]
+
+
+def test_a_loaded_tensor_is_its_own(saved, state):
+    load_checkpoint(saved)["model"]["weight"].zero_()
+    load_checkpoint(saved, mmap=True)["model"]["weight"].zero_()
+    assert_equal(load_checkpoint(saved), state)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(MissingCheckpointError, match=r"none\.pt"):
+        load_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(NotACheckpointError, match="folder"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"P", b"epoch,loss\n1,0.5\n" * 9, b"\x89PNG\r\n", bytes(5000), pickle.dumps({"a": 1})],
+    ids=["empty", "one byte", "text", "picture", "zeros", "pickle"],
+)
+def test_files_of_other_kinds(tmp_path, content):
+    path = tmp_path / "other.pt"
+    path.write_bytes(content)
+    with pytest.raises(NotACheckpointError, match=r"other\.pt"):
+        load_checkpoint(path)
+
+
+def test_a_zip_archive_that_is_no_checkpoint(tmp_path):
+    path = tmp_path / "letters.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("letters/a.txt", "a")
+    with pytest.raises(NotACheckpointError, match=r"letters\.pt.*data\.pkl"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("twentieth", range(1, 20))
+def test_truncated(saved, twentieth):
+    content = saved.read_bytes()
+    saved.write_bytes(content[: len(content) * twentieth // 20])
+    with pytest.raises(DamagedCheckpointError, match=r"model\.pt"):
+        load_checkpoint(saved)
+
+
+def test_one_byte_missing(saved):
+    saved.write_bytes(saved.read_bytes()[:-1])
+    with pytest.raises(DamagedCheckpointError, match=r"model\.pt"):
+        load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("record", ["data.pkl", "data/0", "data/1", "version", "byteorder"])
+def test_a_flipped_bit_is_found_and_its_record_named(saved, record):
+    flip_bit_in(saved, record)
+    with pytest.raises(DamagedCheckpointError, match=rf"model\.pt.*{re.escape(record)}"):
+        load_checkpoint(saved)
+
+
+def test_plain_torch_load_does_not_see_a_flipped_bit(saved, state):
+    """The reason why we verify. If this fails, torch has begun to check: say so in lesson 07."""
+    flip_bit_in(saved, "data/0")
+    assert not torch.equal(
+        torch.load(saved, weights_only=True)["model"]["weight"], state["model"]["weight"]
+    )
+
+
+def flip_bit_in(path, record):
+    with zipfile.ZipFile(path) as archive:
+        info = next(i for i in archive.infolist() if i.filename.endswith(f"/{record}"))
+        data = archive.read(info)
+    content = bytearray(path.read_bytes())
+    start = content.index(data, info.header_offset)
+    content[start + len(data) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_torchscript(tmp_path):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit")
+        torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
+    with pytest.raises(UnsupportedCheckpointError, match=r"program\.pt.*torch\.jit\.load"):
+        load_checkpoint(tmp_path / "program.pt")
+
+
+def test_a_pickled_whole_model(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "whole.pt")
+    with pytest.raises(UnsafeCheckpointError, match=r"whole\.pt.*torch\.nn\.modules\.linear"):
+        load_checkpoint(tmp_path / "whole.pt")
+
+
+def test_the_format_from_before_1_6(tmp_path, state):
+    torch.save(state, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(UnsupportedCheckpointError, match=r"legacy\.pt.*1\.6"):
+        load_checkpoint(tmp_path / "legacy.pt")
+
+
+class Payload:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_payload_does_not_run(tmp_path, mmap, monkeypatch):
+    marker = tmp_path / "it ran"
+    torch.save({"weight": torch.ones(2), "extra": Payload(marker)}, tmp_path / "payload.pt")
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(UnsafeCheckpointError, match=r"payload\.pt"):
+        load_checkpoint(tmp_path / "payload.pt", mmap=mmap)
+    assert not marker.exists()
+    torch.load(tmp_path / "payload.pt", weights_only=False)
+    assert marker.exists()
+
+
+def rewritten(path, **records):
+    """The same archive with other records, and checksums that fit them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(buffer, "w") as new:
+        for info in old.infolist():
+            data = records.get(info.filename.partition("/")[2], old.read(info))
+            if data is not None:
+                new.writestr(info.filename, data)
+    path.write_bytes(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    "records",
+    [{"data/0": None}, {"data/0": b"short"}, {"data.pkl": b"\x80\x02"}, {"data.pkl": b"garbage"}],
+)
+def test_a_pickle_that_does_not_fit_its_records(saved, records):
+    rewritten(saved, **records)
+    with pytest.raises(CheckpointError, match=r"model\.pt"):
+        load_checkpoint(saved)
+
+
+def test_unpicklable_state_is_refused_and_the_old_file_stays(saved, state):
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        save_checkpoint(saved, {"f": lambda: 0})
+    assert_equal(load_checkpoint(saved), state)
+    assert os.listdir(saved.parent) == ["model.pt"]
+
+
+def test_a_missing_folder_is_named(tmp_path, state):
+    with pytest.raises(CheckpointWriteError, match=r"nowhere/a\.pt.*no folder"):
+        save_checkpoint(tmp_path / "nowhere" / "a.pt", state)
