@@ -6,8 +6,9 @@ from functools import cache
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
+from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 TRAIN_SIZE = 1437  # four fifths of the 1,797 images
 
@@ -39,6 +40,38 @@ def digits(
     if size != images.shape[-1]:
         images = interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
     return TensorDataset(images, labels[picked].clone())
+
+
+class Augmented(Dataset[tuple[Tensor, Tensor, int]]):
+    """Shifts each image a little, by random numbers that depend on ``(seed, epoch, index)`` only.
+
+    So it does not matter which process draws them, in what order, or what was drawn before:
+    with any number of workers, and after a resume, an image is shifted the same way.
+
+    Args:
+        dataset: images ``(N, 1, H, W)`` and labels.
+        seed: of the shifts.
+        pixels: the largest shift in each direction.
+    """
+
+    def __init__(self, dataset: TensorDataset, *, seed: int = 0, pixels: int = 1) -> None:
+        self.dataset, self.seed, self.pixels = dataset, seed, pixels
+        # In shared memory, so that workers that outlive an epoch learn of the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the shifts of this epoch; call it before iterating over a loader."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+        """Return the shifted image ``(1, H, W)``, its label and its index."""
+        image, label = self.dataset[index]
+        generator = np.random.default_rng([self.seed, int(self._epoch), index])
+        down, right = generator.integers(-self.pixels, self.pixels + 1, size=2).tolist()
+        return image.roll((down, right), dims=(1, 2)), label, index
 
 
 @cache

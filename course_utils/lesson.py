@@ -7,7 +7,6 @@ import html
 import inspect
 import os
 import platform
-import random
 import re
 import shutil
 import textwrap
@@ -17,10 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from IPython.display import HTML, Markdown, display
 
+from course_utils.rng import seed_everything
 from course_utils.tables import Table
 
 T = TypeVar("T")
@@ -41,13 +40,6 @@ def start(lesson: str, seed: int = 0) -> Path:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     return scratch
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and PyTorch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global generator is what training code still uses
-    torch.manual_seed(seed)
 
 
 def show_source(*objects: Callable[..., Any] | type) -> None:

@@ -1,0 +1,69 @@
+"""A sampler that knows where in the epoch training stands."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from course_utils.errors import MismatchedCheckpointError
+
+
+class ResumableSampler(Sampler[int]):
+    """Shuffles each epoch by ``(seed, epoch)`` and continues in the middle of one.
+
+    Workers of a `DataLoader` fetch ahead, so what the sampler has handed out is not what has
+    been trained on. The training loop tells: call `advance` after each optimizer step and
+    `next_epoch` after each epoch. No generator is saved, since the order follows from two
+    numbers; a new process gets the same order.
+
+    Args:
+        size: number of examples in the dataset.
+        seed: of the shuffling, independent of the global generators.
+    """
+
+    def __init__(self, size: int, *, seed: int = 0) -> None:
+        self.size, self.seed = size, seed
+        self.epoch = 0
+        self.position = 0  # examples of this epoch that have been trained on
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order()[self.position :].tolist())
+
+    def __len__(self) -> int:
+        return self.size - self.position
+
+    def order(self) -> torch.Tensor:
+        """Return this epoch's whole permutation, int64 of shape ``(size,)``."""
+        mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(mixed[0]) % 2**63)
+        return torch.randperm(self.size, generator=generator)
+
+    def advance(self, count: int) -> None:
+        """Note that ``count`` more examples have been trained on."""
+        self.position += count
+
+    def next_epoch(self) -> None:
+        """Go to the start of the next epoch."""
+        self.epoch, self.position = self.epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the seed, the size, the epoch and the position in it."""
+        names = ("seed", "size", "epoch", "position")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a saved position.
+
+        Raises:
+            MismatchedCheckpointError: the dataset has another size now, so the order would be
+                another one.
+        """
+        if state["size"] != self.size:
+            raise MismatchedCheckpointError(
+                f"the checkpoint's dataset has {state['size']:,} examples, this one {self.size:,}: "
+                "the order would be another one. Use the same data, or start a new epoch."
+            )
+        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
+        self.position = int(state["position"])

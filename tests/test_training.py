@@ -1,0 +1,73 @@
+"""A real run, killed for real and continued in a new process."""
+
+import pytest
+import torch
+
+from course_utils.checkpoint import CheckpointManager
+from course_utils.compare import differences
+from course_utils.data import Augmented, digits
+from course_utils.steplog import StepLog, read_log
+from course_utils.training import digits_run, evaluate, train_in_new_process
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    assert train_in_new_process(folder, "--epochs=2") == 0
+    return folder
+
+
+@pytest.mark.parametrize(("kill_at", "workers"), [(1, 0), (30, 0), (70, 2)])
+def test_a_killed_run_continues_exactly(straight, tmp_path, kill_at, workers):
+    options = ("--epochs=2", f"--workers={workers}")
+    assert train_in_new_process(tmp_path, *options, kill_at=kill_at) == -9
+    assert len(read_log(tmp_path)) == kill_at - 1
+    assert train_in_new_process(tmp_path, *options) == 0
+    assert read_log(tmp_path) == read_log(straight)
+    states = [CheckpointManager(folder).restore() for folder in (straight, tmp_path)]
+    assert differences(*states) == []
+
+
+def test_another_seed_is_another_run(straight, tmp_path):
+    assert train_in_new_process(tmp_path, "--epochs=1", "--seed=1") == 0
+    assert read_log(tmp_path)[0]["loss"] != read_log(straight)[0]["loss"]
+
+
+def test_a_run_that_fails_says_what_it_printed(tmp_path):
+    with pytest.raises(RuntimeError, match="unrecognized arguments: --epoch-count"):
+        train_in_new_process(tmp_path, "--epoch-count=2")
+
+
+def test_a_finished_run_does_nothing_more(straight):
+    before = read_log(straight)
+    assert train_in_new_process(straight, "--epochs=2") == 0
+    assert read_log(straight) == before
+
+
+def test_the_log_forgets_steps_that_are_done_again(tmp_path):
+    log = StepLog(tmp_path)
+    for step in (1, 2, 3):
+        log.write(step, torch.tensor(0.1 * step), torch.tensor([step]))
+    StepLog(tmp_path, resume_at=2)
+    assert [entry["step"] for entry in read_log(tmp_path)] == [1, 2]
+    StepLog(tmp_path)
+    assert read_log(tmp_path) == []
+
+
+def test_evaluate_keeps_the_mode_and_the_statistics():
+    model = digits_run().state.model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert 0 <= evaluate(model, digits(train=False)) <= 1
+    assert model.training
+    assert differences(before, dict(model.state_dict())) == []
+
+
+def test_shifts_depend_on_seed_epoch_and_index_alone():
+    data = Augmented(digits(), seed=1)
+    first = [data[index][0] for index in range(20)]
+    torch.manual_seed(5)
+    assert all(torch.equal(a, data[index][0]) for index, a in enumerate(first))
+    data.set_epoch(1)
+    assert any(not torch.equal(a, data[index][0]) for index, a in enumerate(first))
+    other = Augmented(digits(), seed=2)
+    assert any(not torch.equal(a, other[index][0]) for index, a in enumerate(first))
