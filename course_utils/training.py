@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -52,7 +53,20 @@ def train(run: Run, folder: Path) -> None:
 
 
 def train_one_epoch(run: Run, manager: CheckpointManager, log: StepLog) -> None:
-    """Train from wherever in the epoch the run stands to its end."""
+    """Train to the end of the epoch, saving every `SAVE_EVERY` steps."""
+    for loss, indices in steps(run):
+        log.write(run.state.step, loss, indices)
+        if run.state.step % SAVE_EVERY == 0:
+            manager.save(run.state.state_dict(), run.state.step)
+
+
+def steps(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """Train from wherever in the epoch the run stands to its end, one step per iteration.
+
+    Yields:
+        The loss (a scalar), and the indices of the images, after each optimizer step. The run's
+        state may be saved then.
+    """
     state = run.state
     state.model.train()
     run.data.set_epoch(state.epoch)
@@ -63,12 +77,9 @@ def train_one_epoch(run: Run, manager: CheckpointManager, log: StepLog) -> None:
         state.optimizer.step()
         state.scheduler.step()
         state.ema.update_parameters(state.model)
-
         state.step += 1
         state.sampler.advance(len(indices))
-        log.write(state.step, loss, indices)
-        if state.step % SAVE_EVERY == 0:
-            manager.save(state.state_dict(), state.step)
+        yield loss.detach(), indices
     state.epoch += 1
     state.sampler.next_epoch()
 

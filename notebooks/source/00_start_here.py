@@ -161,13 +161,13 @@ for step in (1, 88, 89, 100, len(straight)):
 # moments, the random numbers, the place in the data) and the two lines part. Lesson 02 leaves
 # them out one by one and shows how far.
 #
-# How did the run save so that a kill at any moment cannot hurt? With the lines below. Lesson 07
-# takes them apart.
+# Here is the whole training loop. The state is gathered in one object, `run.state`, and saved by a
+# manager that a kill at any moment cannot hurt. Lesson 02 builds the first, lesson 07 the second.
 
 # %%
-from course_utils.training import train_one_epoch
+from course_utils.training import steps, train_one_epoch
 
-lesson.show_source(train_one_epoch)
+lesson.show_source(train_one_epoch, steps)
 
 # %% [markdown]
 # ## In short

@@ -1,0 +1,581 @@
+# %% [markdown]
+# # 02 · Checkpoint and resume
+#
+# A run that takes a week will be stopped: by a crash, a full disk, somebody else's turn on the
+# machine. Going on from a file is easy to get nearly right. *Nearly right* means: the loss looks
+# fine, and the model is another one.
+#
+# After this lesson you will be able to
+#
+# - list everything that decides the next training step, and save all of it,
+# - continue in the middle of an epoch, in a new process, **to the last bit**,
+# - test a resume so that a mistake cannot hide, and keep the right checkpoints.
+#
+# **Time:** 45 minutes. **Needs:** [01 state_dict anatomy](01_state_dict_anatomy.ipynb).
+
+# %%
+import copy
+import random
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import nn
+
+from course_utils import lesson, plots
+from course_utils.compare import differences
+from course_utils.data import digits
+from course_utils.models import MLP
+from course_utils.rng import RngState, seed_everything
+from course_utils.training import digits_run, evaluate, steps
+
+scratch = lesson.start("02_checkpoint_and_resume")
+
+# %% [markdown]
+# ## 1. The general checkpoint, and what it lacks
+#
+# Most tutorials save this dictionary:
+
+# %%
+model = MLP()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10)
+
+torch.save(
+    {
+        "epoch": 3,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "loss": 0.42,
+    },
+    scratch / "general.pt",
+)
+print(list(torch.load(scratch / "general.pt")))
+
+# %% [markdown]
+# Loading it has an order: **build** the model, the optimizer over its parameters, the scheduler over
+# the optimizer; **then** load all three. Two well-known mistakes live right here.
+#
+# The first: the epoch. Does 3 mean that epoch 3 is done, or that it is the one to do next?
+#
+# <details><summary>Predict: a run of 5 epochs, counted from 0, saves at the end of each epoch and is
+# killed after epoch 3. It resumes with <code>for epoch in range(checkpoint["epoch"], 5)</code>. Which
+# epochs does it train?</summary>
+#
+# 0, 1, 2, 3 and then 3 again, 4. Epoch 3 is trained twice.
+# </details>
+
+# %%
+done = [0, 1, 2, 3]
+saved_epoch = done[-1]
+print("range(saved, 5):    ", done, "+", list(range(saved_epoch, 5)))
+print("range(saved + 1, 5):", done, "+", list(range(saved_epoch + 1, 5)))
+
+# %% [markdown]
+# Save a name that cannot be misread. In this course `epoch` and `step` count what is **completed**,
+# so the next one has just that number.
+#
+# The second: the optimizer must be built over the parameters of the model **that will train**. Here
+# is the mistake, from a well-known tutorial: the model is made anew after the optimizer.
+
+# %%
+checkpoint = torch.load(scratch / "general.pt")
+old_model = MLP()
+optimizer = torch.optim.Adam(old_model.parameters(), lr=0.01)
+model = MLP()  # a new one, and the optimizer knows nothing of it
+model.load_state_dict(checkpoint["model"])
+optimizer.load_state_dict(checkpoint["optimizer"])
+
+before = copy.deepcopy(model.state_dict())
+model(torch.rand(8, 1, 8, 8)).square().mean().backward()
+optimizer.step()
+print("tensors of the model that a step has changed:", len(differences(before, model.state_dict())))
+assert not differences(before, model.state_dict())
+
+# %% [markdown]
+# No error, and no training. A test that saves, loads and compares the weights passes: **a round trip
+# is not a resume.** The test that counts is: train on, and compare with a run that was never stopped.
+
+# %% [markdown]
+# ## 2. Leave each piece out, and look
+#
+# We take the run of lesson 00: a small CNN with dropout and BatchNorm, Adam, a cosine schedule, an
+# average of the weights (EMA), shuffled and slightly shifted digits. It stops in the middle of its
+# second epoch, at step 65, and we keep its whole state. Then it goes on: that is what a resumed run
+# must repeat.
+
+# %%
+original = digits_run(epochs=2)
+list(steps(original))  # the first epoch: 45 steps
+list(islice(steps(original), 20))  # and 20 steps of the second
+saved = copy.deepcopy(original.state.state_dict())
+straight = [loss.item() for loss, _ in steps(original)]
+print("saved at step", saved["step"], "and went on for", len(straight), "steps")
+print("pieces:", *(name for name in saved if name not in ("epoch", "step")))
+
+# %% [markdown]
+# `TrainState` gathers the pieces. `rng` is the state of every random number generator, `sampler` the
+# place in the data.
+#
+# Now a new run gets all pieces but one. We seed its generators differently, so that nothing agrees
+# by chance.
+#
+# <details><summary>Predict: which missing piece will show most in the loss? Which will not show at
+# all?</summary>
+#
+# Look at the figure below. Two of them leave every training loss as it was, to the last bit.
+# </details>
+
+
+# %%
+def resume(leave_out=()):
+    """Continue from `saved`, with some pieces as in a fresh run."""
+    run = digits_run(epochs=2)
+    seed_everything(99)
+    state, fresh = copy.deepcopy(saved), copy.deepcopy(run.state.state_dict())
+    for piece in leave_out:
+        if piece == "BatchNorm statistics":
+            running = {name: t for name, t in fresh["model"].items() if "running" in name}
+            state["model"].update(running)
+        elif piece == "optimizer":  # its moments; the settings are kept
+            state["optimizer"]["state"] = fresh["optimizer"]["state"]
+        else:
+            state[piece] = fresh[piece]
+    run.state.load_state_dict(state)
+    return run, [loss.item() for loss, _ in steps(run)]
+
+
+LEFT_OUT = ["nothing", "optimizer", "scheduler", "rng", "sampler", "BatchNorm statistics", "ema"]
+resumed = {
+    name: resume(() if name == "nothing" else (name,))
+    for name in lesson.progress(LEFT_OUT, "resuming without")
+}
+
+
+# %% tags=["nbval-ignore-output"]
+def largest(losses):
+    """The largest difference to the straight run's losses; it has fewer steps in common
+    where the place in the data was lost."""
+    return max(abs(a - b) for a, b in zip(straight, losses, strict=False))
+
+
+def row(name):
+    run, losses = resumed[name]
+    differing = differences(original.state.state_dict(), run.state.state_dict())
+    model_differs = sum(path.startswith("model.") for path in differing)
+    accuracy = evaluate(run.state.model, digits(train=False))
+    return name, f"{largest(losses):.2f}", model_differs, len(differing), f"{accuracy:.3f}"
+
+
+headers = [
+    "left out",
+    "largest loss difference",
+    "model tensors that differ",
+    "all that differs",
+    "test accuracy",
+]
+lesson.show_table([row(name) for name in LEFT_OUT], headers)
+
+# %%
+fig, axes = plots.figure(8, 5.2, nrows=2, ncols=3, sharex=True, sharey=True)
+for axis, name in zip(axes.flat, LEFT_OUT[1:], strict=True):
+    losses = resumed[name][1][: len(straight)]
+    axis.plot(range(66, 66 + len(straight)), straight, color=plots.BLUE, lw=4, alpha=0.35)
+    axis.plot(range(66, 66 + len(losses)), losses, color=plots.RED, lw=1.2)
+    axis.set_title(f"without {name}", fontsize=10)
+fig.supxlabel("optimizer step")
+fig.supylabel("training loss (nats)")
+fig.legend(["never stopped", "resumed"], loc="outside upper center", ncols=2)
+plots.show(
+    fig,
+    alt="Six small plots of training loss against step after the resume. Without optimizer, "
+    "scheduler, rng or sampler the resumed line leaves the straight one: most without the sampler, "
+    "then without rng, least without the optimizer's moments. Without BatchNorm statistics or EMA the lines coincide.",
+    caption="Resumed runs with one piece missing, against the run that was never stopped. "
+    "The last two plots look perfect, and are not.",
+)
+for name in LEFT_OUT:
+    same = resumed[name][1] == straight
+    print(f"without {name:21} every training loss is the same: {same}")
+
+# %%
+assert resumed["nothing"][1] == straight
+assert not differences(original.state.state_dict(), resumed["nothing"][0].state.state_dict())
+for name in ("optimizer", "scheduler", "rng", "sampler"):
+    assert resumed[name][1] != straight
+for name in ("BatchNorm statistics", "ema"):
+    assert resumed[name][1] == straight
+    assert differences(original.state.state_dict(), resumed[name][0].state.state_dict())
+print("with everything: exact. Without any one piece: another run.")
+
+# %% [markdown]
+# ### Why comparing losses is not enough
+#
+# In training, BatchNorm uses the mean of the *batch*; the running statistics are only written, and
+# first read in `eval()`. So a lost buffer leaves every training loss intact and spoils the model you
+# ship. Compare **states**, buffers included. `differences` does, bit for bit.
+
+# %%
+exact, spoiled = (
+    evaluate(resumed[name][0].state.model, digits(train=False))
+    for name in ("nothing", "BatchNorm statistics")
+)
+print("the same training losses:", resumed["nothing"][1] == resumed["BatchNorm statistics"][1])
+print("test accuracy fell by more than 0.2:", exact - spoiled > 0.2)
+assert exact - spoiled > 0.2
+
+# %%
+found = differences(
+    original.state.state_dict(), resumed["BatchNorm statistics"][0].state.state_dict()
+)
+print(*found[:4], "…", sep="\n")
+assert found and all("running" in path or path.startswith("ema") for path in found)
+
+# %%
+from course_utils.resume import TrainState
+
+lesson.show_source(TrainState.state_dict, TrainState.load_state_dict)
+
+# %% [markdown]
+# Before it changes anything, `TrainState` checks that every piece is there and fits. Half a resume
+# would be worse than none.
+
+# %%
+from course_utils.errors import MismatchedCheckpointError
+
+incomplete = {name: piece for name, piece in saved.items() if name != "rng"}
+run = digits_run()
+with lesson.expect_error(MismatchedCheckpointError):
+    run.state.load_state_dict(incomplete)
+
+# %% [markdown]
+# ## 3. Random numbers
+#
+# Dropout, augmentation and shuffling draw from generators. There are at least three global ones:
+# Python's, NumPy's, PyTorch's, and one more for each GPU. Each has a state, and the next number
+# follows from it.
+#
+# NumPy's own `get_state()` holds an array, and `torch.load` refuses it: `weights_only=True` knows
+# tensors, numbers, texts and containers.
+
+# %%
+import pickle
+
+torch.save({"numpy": np.random.get_state()}, scratch / "numpy.pt")  # noqa: NPY002
+with lesson.expect_error(pickle.UnpicklingError, match=r"Unsupported global: GLOBAL \S+"):
+    torch.load(scratch / "numpy.pt")
+
+# %% [markdown]
+# The way out is to store plain types, and tensors where there are many numbers. And one more trap:
+# `map_location="cuda"` moves *all* tensors of a file, also the generator's state, which must stay on
+# the CPU. Here the device `meta` plays the GPU:
+
+# %%
+torch.save({"torch": torch.get_rng_state()}, scratch / "rng.pt")
+moved = torch.load(scratch / "rng.pt", map_location="meta")["torch"]
+with lesson.expect_error(
+    TypeError, RuntimeError, match=r"RNG state must be a torch.ByteTensor|.*meta.*"
+):
+    torch.set_rng_state(moved)
+
+# %%
+lesson.show_source(RngState)
+
+# %%
+torch.save(RngState().state_dict(), scratch / "all.pt")
+expected = (random.random(), np.random.rand(), torch.rand(1).item())  # noqa: NPY002
+seed_everything(1234)
+RngState().load_state_dict(torch.load(scratch / "all.pt"))
+again = (random.random(), np.random.rand(), torch.rand(1).item())  # noqa: NPY002
+print("all three continue:", again == expected)
+assert again == expected
+
+# %% [markdown]
+# ## 4. The place in the data
+#
+# A shuffling `DataLoader` draws the order of an epoch when the epoch starts.
+#
+# <details><summary>Predict: a new process sets the same seed and goes on with epoch 3. Which order
+# does it get?</summary>
+#
+# The order of epoch 0: a fresh generator starts from the beginning, whatever the number of the epoch.
+# </details>
+
+# %%
+from torch.utils.data import DataLoader, TensorDataset
+
+numbers = TensorDataset(torch.arange(8))
+
+
+def one_epoch(loader):
+    return torch.cat([batch for (batch,) in loader]).tolist()
+
+
+torch.manual_seed(0)
+loader = DataLoader(numbers, batch_size=2, shuffle=True)
+orders = [one_epoch(loader) for epoch in range(4)]
+torch.manual_seed(0)  # a new process, "resuming at epoch 3"
+resumed_order = one_epoch(DataLoader(numbers, batch_size=2, shuffle=True))
+print("epoch 3 was:      ", orders[3])
+print("the new one reads:", resumed_order, "which was epoch", orders.index(resumed_order))
+assert resumed_order == orders[0]
+
+# %% [markdown]
+# `ResumableSampler` computes the order from two numbers, the seed and the epoch, and starts at a
+# position. There is nothing random to save.
+
+# %%
+from course_utils.sampler import ResumableSampler
+
+sampler = ResumableSampler(8, seed=5)
+sampler.next_epoch()
+whole = list(sampler)
+sampler.advance(3)
+state = sampler.state_dict()
+fresh = ResumableSampler(8)
+fresh.load_state_dict(state)
+print("state:          ", state)
+print("the whole epoch:", whole)
+print("the rest of it: ", list(fresh))
+assert list(fresh) == whole[3:]
+
+# %% [markdown]
+# Why does the *training loop* report progress, with `advance`, and not the sampler itself? Because
+# the workers of a `DataLoader` fetch ahead.
+
+
+# %%
+class Counting(ResumableSampler):
+    """Counts what it hands out, as many samplers do."""
+
+    handed_out = 0
+
+    def __iter__(self):
+        for index in super().__iter__():
+            self.handed_out += 1
+            yield index
+
+
+counting = Counting(8)
+loader = DataLoader(numbers, batch_size=1, sampler=counting, num_workers=2)
+next(iter(loader))
+print("trained on: 1, handed out:", counting.handed_out)
+assert counting.handed_out > 1
+
+# %% [markdown]
+# Two more traps of the loader, both seen in the wild:
+#
+# - **Starting to iterate draws one random number**, from the global generator unless you give the
+#   loader its own. A resumed run starts to iterate once more often, so its dropout masks would differ
+#   from there on. Hence `DataLoader(..., generator=torch.Generator())`.
+# - **Workers have generators of their own**, which nobody saves. Our augmentation draws its numbers from
+#   `(seed, epoch, index)`, so that it does not matter which process draws them.
+
+# %%
+torch.manual_seed(0)
+untouched = torch.get_rng_state()
+next(iter(DataLoader(numbers, generator=torch.Generator())))
+own = torch.equal(torch.get_rng_state(), untouched)
+next(iter(DataLoader(numbers)))
+shared = torch.equal(torch.get_rng_state(), untouched)
+print("global generator untouched, with a generator of its own:", own)
+print("global generator untouched, without:                    ", shared)
+assert own and not shared
+
+# %% [markdown]
+# ## 5. Schedule, scaler, average
+#
+# ### The scheduler does not set the learning rate when loaded
+#
+# <details><summary>Predict: we load the scheduler's state and not the optimizer's. What is the
+# learning rate of the next step?</summary>
+#
+# The one the optimizer was built with. The scheduler remembers *its* numbers, but writes into the
+# optimizer only when it steps.
+# </details>
+
+
+# %%
+def parts():
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    return optimizer, torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+
+
+optimizer, scheduler = parts()
+for _ in range(3):
+    optimizer.step()
+    scheduler.step()
+states = optimizer.state_dict(), scheduler.state_dict()
+
+optimizer, scheduler = parts()
+scheduler.load_state_dict(states[1])
+print(
+    "scheduler says:", scheduler.get_last_lr(), " optimizer uses:", optimizer.param_groups[0]["lr"]
+)
+assert optimizer.param_groups[0]["lr"] == 1.0
+optimizer.load_state_dict(states[0])
+print(
+    "with both:     ", scheduler.get_last_lr(), " optimizer uses:", optimizer.param_groups[0]["lr"]
+)
+assert optimizer.param_groups[0]["lr"] == 0.125
+
+# %% [markdown]
+# To continue with **another** learning rate, load both first and override last. Faking progress with
+# `last_epoch` instead of loading the state fails with an error everybody meets once:
+
+# %%
+model = nn.Linear(2, 2)
+with lesson.expect_error(
+    KeyError, match=r"param 'initial_lr' is not specified in param_groups\[0\]"
+):
+    torch.optim.lr_scheduler.StepLR(torch.optim.SGD(model.parameters(), lr=1.0), 10, last_epoch=3)
+
+# %% [markdown]
+# ### The gradient scaler
+#
+# Mixed precision multiplies the loss by a scale that adapts. A scaler that starts anew at 65,536 may
+# overflow, and skips steps until it has found its scale again. A *disabled* scaler saves an empty
+# dictionary, which an enabled one refuses:
+
+# %%
+scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+print("enabled: ", scaler.state_dict())
+disabled = torch.amp.GradScaler("cpu", enabled=False).state_dict()
+print("disabled:", disabled)
+with lesson.expect_error(RuntimeError, match=r".*?empty"):
+    scaler.load_state_dict(disabled)
+
+# %% [markdown]
+# ### The average of the weights
+#
+# Many runs evaluate an exponential moving average (EMA) of the weights. It must be saved **beside** the
+# raw weights, with the count of updates. If only the average is saved, or the two are swapped, training
+# continues from another point. And by default PyTorch's `AveragedModel` averages parameters only:
+#
+# <details><summary>Predict: what are the buffers of an averaged model then, for example BatchNorm's
+# running mean?</summary>
+#
+# Plain copies of the newest ones: averaged weights with the statistics of the unaveraged model.
+# </details>
+
+# %%
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+norm = nn.BatchNorm1d(1)
+averages = {
+    use: AveragedModel(norm, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=use)
+    for use in (False, True)
+}
+for _ in range(10):
+    norm(torch.randn(16, 1) + 5)
+    for average in averages.values():
+        average.update_parameters(norm)
+for use, average in averages.items():
+    copied = torch.equal(average.module.running_mean, norm.running_mean)
+    print(
+        f"use_buffers={use!s:5}: updates {int(average.n_averaged)}, buffers are plain copies: {copied}"
+    )
+
+# %% [markdown]
+# So pass `use_buffers=True`, or recompute the statistics with `torch.optim.swa_utils.update_bn`
+# before you evaluate.
+
+# %%
+assert torch.equal(averages[False].module.running_mean, norm.running_mean)
+assert averages[True].module.running_mean < norm.running_mean
+
+# %% [markdown]
+# ## 6. The real test: SIGKILL in the middle of an epoch
+#
+# Same process, same memory: a resume inside a notebook may work by luck. So: a process of its own,
+# killed inside step 70 (the second epoch goes from 46 to 90), and a **new** process that goes on, with
+# two data workers this time, which must not matter.
+
+# %%
+from course_utils.training import train_in_new_process
+
+print("straight:", train_in_new_process(scratch / "straight", "--epochs=2"))
+print("killed:  ", train_in_new_process(scratch / "killed", "--epochs=2", kill_at=70))
+print("files:   ", *sorted(path.name for path in (scratch / "killed").glob("*.pt")))
+print("resumed: ", train_in_new_process(scratch / "killed", "--epochs=2", "--workers=2"))
+
+# %%
+from course_utils.checkpoint import CheckpointManager
+from course_utils.steplog import read_log
+
+logs = [read_log(scratch / name) for name in ("straight", "killed")]
+states = [CheckpointManager(scratch / name).restore() for name in ("straight", "killed")]
+checks = {"batch order": [[entry["images"] for entry in log] for log in logs]}
+checks["losses"] = [[entry["loss"] for entry in log] for log in logs]
+table = [(name, len(a), a == b) for name, (a, b) in checks.items()]
+for name in ("model", "ema", "optimizer", "scheduler", "rng", "sampler"):
+    a, b = (state[name] for state in states)
+    table.append((name, "", not differences(a, b)))
+lesson.show_table(table, ["compared", "steps", "the same to the last bit"])
+assert all(same for _, _, same in table)
+
+# %% [markdown]
+# The newest file before the kill was at step 66, inside the second epoch. The model's entry compares
+# weights and buffers.
+
+# %% [markdown]
+# ## 7. Best and last
+#
+# Two checkpoints matter: the **last**, to go on, and the **best**, to ship. `CheckpointManager` keeps the
+# newest few and the best few, and removes a file only when a newer one is safely on the disk.
+
+# %%
+manager = CheckpointManager(scratch / "kept", keep_last=2, keep_best=1, metric="accuracy")
+for step, accuracy in enumerate([0.71, 0.93, 0.88, 0.90, 0.86], start=1):
+    manager.save({"model": MLP(hidden=2).state_dict()}, step, {"accuracy": accuracy})
+    print(
+        f"after step {step} (accuracy {accuracy}):",
+        *sorted(p.name[5:13] for p in manager.folder.iterdir()),
+    )
+print("latest:", manager.latest().name)
+print("best:  ", manager.best().name)
+assert "0.93" in manager.best().name
+
+# %% [markdown]
+# Files are the safe place for the best model. In memory, remember lesson 01: `best = model.state_dict()`
+# keeps the *last* weights under the name of the best.
+#
+# And if the newest file is damaged? `restore` says so and takes the one before.
+
+# %%
+newest = manager.latest()
+newest.write_bytes(newest.read_bytes()[:700])
+import warnings
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    state = manager.restore()
+print("warned:", len(caught) == 1 and newest.name in str(caught[0].message))
+print("restored:", list(state))
+assert len(caught) == 1
+
+# %% [markdown]
+# ## In short
+#
+# | piece | without it |
+# |---|---|
+# | model, with buffers | a wrong model; lost buffers do not show in the training loss |
+# | optimizer | the moments start at zero |
+# | scheduler *and* optimizer | the learning rate jumps |
+# | generators of Python, NumPy, PyTorch, CUDA | other dropout, other augmentation |
+# | sampler: epoch and position | images seen twice or never |
+# | scaler, EMA | skipped steps; the shipped model is not the evaluated one |
+# | `epoch` and `step` as *completed* counts | an epoch twice |
+#
+# Test a resume by training on: straight run against killed and resumed run, bit for bit, on states and
+# not on losses.
+#
+# **Your turn:** [the exercises of this lesson](exercises/02_checkpoint_and_resume.ipynb). Then
+# [03 Partial loading](03_partial_loading.ipynb).
+#
+# Further reading: [reproducibility](https://docs.pytorch.org/docs/stable/notes/randomness.html);
+# [torchdata's StatefulDataLoader](https://meta-pytorch.org/data/beta/stateful_dataloader_tutorial.html), which saves the
+# position in the data inside the loader (its table of tested versions ends before PyTorch 2.14);
+# [AveragedModel](https://docs.pytorch.org/docs/stable/optim.html#weight-averaging-swa-and-ema).
