@@ -38,7 +38,7 @@ def write_atomically(
     Args:
         path: the file to create or replace; its folder must exist.
         write: writes the content to the open file it is given.
-        size: the content's bytes, where known: room is made before anything is written.
+        size: the content's bytes, where known, for the message about a full disk.
 
     Raises:
         CheckpointWriteError: nothing was written and the old file is untouched; the message
@@ -49,8 +49,6 @@ def write_atomically(
         _refuse_unwritable(target)
         _remove_left_behind(target.parent)
         with _temporary_sibling(target) as (file, temporary):
-            if size:
-                _reserve(file, size)
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -103,15 +101,6 @@ def _refuse_unwritable(target: Path) -> None:
 def _keep_mode(file: BinaryIO, target: Path) -> None:
     with suppress(OSError):
         os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-
-
-def _reserve(file: BinaryIO, size: int) -> None:
-    """Have the file system set the bytes aside, so that a full disk shows at once."""
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
 
 
 def _sync_folder(target: Path) -> None:

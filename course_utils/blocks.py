@@ -1,0 +1,152 @@
+"""Write a file in large aligned blocks, past the page cache where the file system allows it.
+
+Writing through the page cache costs a copy by the kernel and a long flush at the end.
+``O_DIRECT`` hands blocks to the disk at once, but takes only aligned memory, positions and
+lengths. So the bytes are gathered in a few reused blocks, small enough to stay in the
+processor's cache, and a thread writes one block while the next is gathered.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from zlib_ng import zlib_ng
+
+BLOCK = 4 << 20  # bytes
+BLOCKS = 4  # one is filled, one is written, one waits, one is held back for a patch
+STEP = 256 << 10  # bytes copied, then hashed, while they are in the cache
+PAGE = 4096  # O_DIRECT asks no coarser alignment
+
+
+class BlockWriter:
+    """Append bytes to an empty file. Leaving the ``with`` body hands all of them to the system.
+
+    They are flushed to the disk only by a later ``fsync``.
+
+    Args:
+        descriptor: of the file, open for writing.
+
+    Raises:
+        OSError: a write failed; raised by a later method or at the end of the body.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._direct = _set_direct(descriptor, True)
+        self._disk = ThreadPoolExecutor(1, "checkpoint-writer")
+        self._writing: deque[tuple[Future[None], memoryview]] = deque()
+        self._held: list[tuple[int, memoryview]] = []
+        self._hold: range = range(0)  # blocks with these positions wait for `patch`
+        self._block, self._start, self._filled = _new_block(), 0, 0
+
+    @property
+    def position(self) -> int:
+        """Bytes appended so far."""
+        return self._start + self._filled
+
+    def append(self, data: bytes) -> None:
+        """Append a few bytes."""
+        self._append(memoryview(data))
+
+    def append_hashed(self, data: memoryview, crc32: int = 0) -> int:
+        """Append bytes and return the CRC-32 of what was copied, continuing from ``crc32``."""
+        for start in range(0, len(data), STEP):
+            crc32 = self._append(data[start : start + STEP], crc32)
+        return crc32
+
+    def hold(self, length: int) -> None:
+        """Keep the next ``length`` bytes in memory until ``patch`` completes them."""
+        self._hold = range(self.position, self.position + length)
+
+    def patch(self, position: int, data: bytes) -> None:
+        """Overwrite held bytes, and let them go to the disk."""
+        for start, block in [*self._held, (self._start, self._block)]:
+            first, last = max(position, start), min(position + len(data), start + BLOCK)
+            if first < last:
+                block[first - start : last - start] = data[first - position : last - position]
+        self._hold = range(0)
+        for start, block in self._held:
+            self._submit(start, block, BLOCK)
+        self._held.clear()
+
+    def __enter__(self) -> "BlockWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._disk.shutdown(cancel_futures=True)
+
+    def _append(self, data: memoryview, crc32: int = 0) -> int:
+        while data:
+            taken = data[: BLOCK - self._filled]
+            copy = self._block[self._filled : self._filled + len(taken)]
+            copy[:] = taken
+            crc32 = zlib_ng.crc32(copy, crc32)
+            self._filled += len(taken)
+            data = data[len(taken) :]
+            if self._filled == BLOCK:
+                self._next_block()
+        return crc32
+
+    def _next_block(self) -> None:
+        if self._hold and self._hold.start < self._start + BLOCK and self._start < self._hold.stop:
+            self._held.append((self._start, self._block))
+        else:
+            self._submit(self._start, self._block, BLOCK)
+        self._block = self._free_block()
+        self._start, self._filled = self._start + BLOCK, 0
+
+    def _free_block(self) -> memoryview:
+        if len(self._writing) + len(self._held) < BLOCKS - 1:
+            return _new_block()
+        future, block = self._writing.popleft()
+        future.result()
+        return block
+
+    def _submit(self, start: int, block: memoryview, length: int) -> None:
+        self._writing.append((self._disk.submit(self._write, start, block[:length]), block))
+
+    def _write(self, position: int, data: memoryview) -> None:
+        while data:
+            try:
+                written = os.pwrite(self._descriptor, data, position)
+            except OSError as error:
+                if error.errno != errno.EINVAL or not self._direct:
+                    raise
+                self._direct = not _set_direct(self._descriptor, False)  # it was worth a try
+                continue
+            position, data = position + written, data[written:]
+
+    def _finish(self) -> None:
+        size = self.position
+        padded = self._filled + -self._filled % PAGE
+        self._submit(self._start, self._block, padded)
+        for future, _ in self._writing:
+            future.result()
+        os.ftruncate(self._descriptor, size)
+
+
+def _new_block() -> memoryview:
+    block = mmap.mmap(-1, BLOCK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # huge pages save a thousand page faults a block
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(block)
+
+
+def _set_direct(descriptor: int, wanted: bool) -> bool:
+    """Switch an open file to or from ``O_DIRECT``; whether the system agreed."""
+    direct = getattr(os, "O_DIRECT", 0)
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | direct if wanted else flags & ~direct)
+    except OSError:
+        return False
+    return bool(direct)
