@@ -181,8 +181,8 @@ def _why_nothing(origin: Source, targets: Mapping[str, Any]) -> str:
     wanted = ", ".join(f"'{key}'" for key in list(targets)[:3])
     message = f"{origin.name}: nothing in it fits the model. It has {seen}; the model has {wanted}."
     if counts:
-        found = " and ".join(f"'{prefix}' ({n})" for prefix, n in counts)
-        message += f" Model keys follow the prefixes {found}: choose one with rename=[(r'^…', '')]."
+        found = ", ".join(f"'{prefix}' ({n})" for prefix, n in counts)
+        message += f" Model keys follow these prefixes: {found}. Choose with rename=[(r'^…', '')]."
     return message
 
 
