@@ -5,7 +5,6 @@
 """
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
-
-_RANKS_LINE = re.compile(r"\[rank (\d+)\] ?(.*)")
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,7 @@ class Launch:
 
     Attributes:
         status: exit status of the launcher: 0 if every process ended with 0.
-        output: for each rank, the lines it wrote to standard output and error; each of the two
-            is in order, but lines of one may stand between those of the other.
+        output: for each rank, the lines it wrote to standard output, then those to standard error.
         log: what the launcher itself wrote: which rank failed first, and how.
     """
 
@@ -59,17 +56,17 @@ def launch(
     # One thread each: more would fight for the cores, and change the bits of sums.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryDirectory() as logs:
-        options = ["--standalone", f"--nproc-per-node={ranks}", "--tee=3", f"--log-dir={logs}"]
-        options += ["--log-line-prefix-template=[rank ${rank}] ", "-m", module]
         process = subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *options, *map(str, arguments)],
+            [*_torchrun(ranks, logs, echo), "-m", module, *map(str, arguments)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         lines = list(_lines_within(process, timeout, echo))
-    return _sorted_by_rank(process.returncode, lines, ranks)
+        output = {rank: _lines_of(rank, Path(logs)) for rank in range(ranks)}
+    log = [line for line in lines if not line.startswith("[rank ")]
+    return Launch(process.returncode, output, log)
 
 
 @contextmanager
@@ -104,6 +101,13 @@ def process_group() -> Iterator[torch.device]:
         os._exit(status)
 
 
+def _torchrun(ranks: int, logs: str, echo: bool) -> list[str]:
+    to_console = ["--tee=3", "--log-line-prefix-template=[rank ${rank}] "]
+    options = ["--standalone", f"--nproc-per-node={ranks}", f"--log-dir={logs}"]
+    options += to_console if echo else ["--redirects=3"]
+    return [sys.executable, "-m", "torch.distributed.run", *options]
+
+
 def _lines_within(process: subprocess.Popen[str], timeout: float, echo: bool) -> Iterator[str]:
     assert process.stdout is not None
     # The launcher ends its processes when it is terminated; killed, it would leave them behind.
@@ -124,12 +128,7 @@ def _lines_within(process: subprocess.Popen[str], timeout: float, echo: bool) ->
         process.stdout.close()
 
 
-def _sorted_by_rank(status: int, lines: list[str], ranks: int) -> Launch:
-    output: dict[int, list[str]] = {rank: [] for rank in range(ranks)}
-    log = []
-    for line in lines:
-        if found := _RANKS_LINE.fullmatch(line):
-            output[int(found[1])].append(found[2])
-        else:
-            log.append(line)
-    return Launch(status, output, log)
+def _lines_of(rank: int, logs: Path) -> list[str]:
+    """Read what a rank wrote from the launcher's files; on its console, lines can mix."""
+    files = [*logs.glob(f"*/*/{rank}/stdout.log"), *logs.glob(f"*/*/{rank}/stderr.log")]
+    return [line for file in files for line in file.read_text(errors="replace").splitlines()]
