@@ -35,3 +35,7 @@ class CheckpointWriteError(CheckpointError):
 
 class MismatchedCheckpointError(CheckpointError):
     """A sound checkpoint does not fit the objects it is loaded into."""
+
+
+class DisagreementError(CheckpointError):
+    """An exported model computes something else than the module it was made from."""

@@ -85,7 +85,8 @@ def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]
         found = re.search(match or r"(?s).*", text)
         assert found, f"the message does not match {match!r}: {text}"
         name = f"{type(error).__name__}: " if text else type(error).__name__
-        print(textwrap.fill(name + found.group(), 100, replace_whitespace=False))
+        for line in (name + found.group()).splitlines():
+            print(textwrap.fill(line, 100, subsequent_indent="  "))
     else:
         raise AssertionError(f"expected {' or '.join(t.__name__ for t in types)}, got no error")
 
