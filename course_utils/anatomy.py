@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from zlib_ng import zlib_ng
 
-from course_utils.archive import Record, read_records
+from course_utils.archive import read_records
 from course_utils.errors import DamagedCheckpointError
 from course_utils.inert import MalformedPickleError
 from course_utils.pickles import Opcode, opcodes, read_pickle
 from course_utils.tables import Table
 from course_utils.tensor_info import TensorInfo, find_tensors
+from course_utils.zipdir import Record
 
 PICKLE = "data.pkl"
 CONTAINER = 64 * 2**20  # a pickle larger than this is no list of tensors; 20,000 take 3 MB

@@ -19,31 +19,52 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Call:
     """An object that loading would make by calling ``function(*arguments)``.
 
     Attributes:
         function: what would be called; a `Global`, unless the pickle plays tricks.
         arguments: what it would be called with; a tuple, unless the pickle plays tricks.
+        opcode: the instruction that calls it. ``NEWOBJ`` calls only ``function.__new__``.
         state: what ``__setstate__`` or ``__dict__`` would get afterwards, or None.
         items: keys and values that would be set on it, or items appended (with key None).
     """
 
     function: Any
     arguments: Any
+    opcode: str = "REDUCE"
     state: Any = None
     items: list[tuple[Any, Any]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"<a call of {describe(self.function)}>"  # not of what is inside: may be deep
 
-@dataclass(eq=False, slots=True)
+
+@dataclass(eq=False, slots=True, repr=False)
 class PersistentId:
     """A reference to something outside the pickle; in a ``.pt`` file, to a storage."""
 
     value: Any
+
+    def __repr__(self) -> str:
+        return "<a persistent id>"
 
 
 class OrderedDictNode(dict[Any, Any]):
     """A ``collections.OrderedDict`` with the attributes that loading would set on it."""
 
     state: Any = None
+
+
+def describe(value: Any) -> str:
+    """Say in a few characters what a node is; never recurses, whatever the node holds."""
+    if isinstance(value, Global):
+        return str(value)
+    if value is None or isinstance(value, bool | float):
+        return str(value)
+    if isinstance(value, str):
+        return repr(value[:60])
+    if isinstance(value, int):
+        return str(value) if abs(value) < 2**64 else "a huge integer"
+    return f"<{type(value).__name__}>"

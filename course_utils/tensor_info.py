@@ -1,7 +1,8 @@
 """Finds the tensors in the inert tree of a checkpoint's pickle, with their paths."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -12,6 +13,7 @@ from course_utils.inert import (
     Global,
     MalformedPickleError,
     PersistentId,
+    describe,
 )
 
 # The names torch.save gives to typed storages; newer dtypes name themselves.
@@ -31,6 +33,8 @@ STORAGE_DTYPES = {
     "UntypedStorage": torch.uint8,
 }
 DEPTH = 256  # of nested containers; real checkpoints stay below ten
+PATH = 4096  # characters in the dotted path of a tensor
+SMALL = 10_000  # places visited in the smallest of files before references count as endless
 QUANTIZED = {
     "QUInt8Storage": torch.quint8,
     "QInt8Storage": torch.qint8,
@@ -105,43 +109,50 @@ def is_tensor(node: Any) -> bool:
     return isinstance(node, Call) and str(node.function) in _REBUILD
 
 
-def _walk(root: Any, limit: int) -> Iterator[tuple[str, Any]]:
+def _walk(root: Any, limit: int) -> Iterator[tuple[str, Call]]:
     """Yield (path, call) for every call, in the order of the file; cycles are cut."""
-    pending: list[tuple[str, Any, tuple[int, ...]]] = [("", root, ())]
-    visited = 0
+    pending: list[tuple[str, str, Any, tuple[int, ...]]] = [("", "", root, ())]
+    spent = 0
     while pending:
-        path, node, parents = pending.pop()
-        visited += 1
-        if visited > limit:
+        parent, name, node, parents = pending.pop()
+        path = f"{parent}.{name}" if parent else name
+        children = [] if is_tensor(node) else _children(node)
+        # References to one node cost two bytes each, so all work they cause is counted.
+        spent += 1 + _length(node) + len(path) // 8
+        if spent > max(limit, SMALL):
             raise MalformedPickleError("its references multiply without end")
         if id(node) in parents:
             continue
-        if len(parents) > DEPTH:
-            raise MalformedPickleError(f"containers nested more than {DEPTH} deep")
+        if len(parents) > DEPTH or len(path) > PATH:
+            raise MalformedPickleError(
+                f"containers nested more than {DEPTH} deep, or endless names"
+            )
         if isinstance(node, Call):
             yield path, node
-            if is_tensor(node):
-                continue
-        children = _children(node)
-        if children:
-            inside = (*parents, id(node))
-            pending += [
-                (f"{path}.{name}" if path else name, child, inside)
-                for name, child in reversed(children)
-            ]
+        inside = (*parents, id(node))
+        pending += [(path, name, child, inside) for name, child in reversed(children)]
+
+
+def _length(node: Any) -> int:
+    if isinstance(node, Call):
+        return len(node.items) + _length(node.arguments) + _length(node.state)
+    return len(node) if isinstance(node, dict | list | tuple) else 0
 
 
 def _children(node: Any) -> list[tuple[str, Any]]:
+    pairs: Iterable[tuple[Any, Any]] = ()
     if isinstance(node, dict):
-        return [(str(key), value) for key, value in node.items() if _may_hold(value)]
-    if isinstance(node, list | tuple):
-        return [(str(index), value) for index, value in enumerate(node) if _may_hold(value)]
-    if isinstance(node, Call):
+        pairs = node.items()
+    elif isinstance(node, list | tuple):
+        pairs = enumerate(node)
+    elif isinstance(node, Call):
         state = node.state if isinstance(node.state, dict) else {"state": node.state}
-        items = [(str(key), value) for key, value in node.items]
-        arguments = list(_children(node.arguments))
-        return [pair for pair in (*arguments, *state.items(), *items) if _may_hold(pair[1])]
-    return []
+        pairs = chain(_children(node.arguments), state.items(), node.items)
+    return [(_name(key), value) for key, value in pairs if _may_hold(value)]
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else describe(key)
 
 
 def _may_hold(value: Any) -> bool:
@@ -156,7 +167,7 @@ def _tensor(path: str, node: Call) -> TensorInfo | None:
         return rebuild(path, node.arguments)
     except MalformedPickleError:
         raise
-    except (ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError, KeyError, RecursionError) as error:
         raise MalformedPickleError(f"tensor {path} makes no sense: {error}") from None
 
 
@@ -217,28 +228,33 @@ def _view(
         path, shape, stride, dtype or stored, location, key, offset, count * stored.itemsize,
         f"data/{key}", requires_grad is True,
     )  # fmt: skip
+    if info.nbytes >= 2**63:
+        raise MalformedPickleError(f"tensor {path} has more elements than can be counted")
     if info.span and (offset + info.span) * info.dtype.itemsize > info.storage_nbytes:
         raise MalformedPickleError(f"tensor {path} reaches beyond its storage")
     return info
 
 
 def _storage_dtype(kind: Any) -> torch.dtype:
-    name = kind.name if isinstance(kind, Global) else str(kind)
-    return {**STORAGE_DTYPES, **QUANTIZED}[name]
+    name = kind.name if isinstance(kind, Global) else describe(kind)
+    found = STORAGE_DTYPES.get(name) or QUANTIZED.get(name)
+    if found is None:
+        raise MalformedPickleError(f"{name} is not a type of storage")
+    return found
 
 
 def _dtype(node: Any) -> torch.dtype:
     found = getattr(torch, node.name, None) if isinstance(node, Global) else None
     if not isinstance(found, torch.dtype):
-        raise MalformedPickleError(f"{node} is not a dtype")
+        raise MalformedPickleError(f"{describe(node)} is not a dtype")
     return found
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
     if isinstance(values, Call):  # torch.Size, a tuple by another name
         (values,) = values.arguments
-    if not all(isinstance(value, int) and value >= 0 for value in values):
-        raise MalformedPickleError(f"{values!r} are not sizes")
+    if not all(isinstance(value, int) and 0 <= value < 2**63 for value in values):
+        raise MalformedPickleError(f"{describe(values)} is not a size or stride")
     if len(values) > 64:
         raise MalformedPickleError(f"a tensor of {len(values)} dimensions")
     return tuple(values)

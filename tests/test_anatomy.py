@@ -218,14 +218,16 @@ def test_a_record_that_ends_beyond_the_file_is_damage(saved):
     entry = data.find(b"checkpoint/data/0", data.find(b"PK\x01\x02")) - 46  # in the directory
     struct.pack_into("<II", data, entry + 20, 2**31, 2**31)
     saved.write_bytes(data)
-    with pytest.raises(DamagedCheckpointError, match="should end at byte"):
+    with pytest.raises(
+        DamagedCheckpointError, match="records checkpoint/data/0 and checkpoint/data/1 overlap"
+    ):
         read_archive(saved)
 
 
 def test_duplicate_records_are_refused(saved):
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(saved, "a") as archive:
         archive.writestr("checkpoint/data/0", b"other")
-    with pytest.raises(DamagedCheckpointError, match="two records are called data/0"):
+    with pytest.raises(DamagedCheckpointError, match="two records are called checkpoint/data/0"):
         read_archive(saved)
 
 
@@ -316,3 +318,34 @@ def flip(path, position):
     data = bytearray(path.read_bytes())
     data[position] ^= 0x10
     path.write_bytes(data)
+
+
+def saved_pickle(root, path):
+    """Write a checkpoint whose pickle is given as bytes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("file/data.pkl", root)
+        archive.writestr("file/version", b"3\n")
+
+
+@pytest.mark.parametrize("nodes", [2000, 20_000])
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        # A list of 2,000 numbers, referred to again and again.
+        lambda n: b"(lq\x01(" + b"K\x01" * 2000 + b"e0](" + b"h\x01" * n + b"e.",
+        # Lists under a key of 4,000 characters, each a path of its own.
+        lambda n: b"}X\xa0\x0f\0\0" + b"k" * 4000 + b"](" + b"]]a" * n + b"es.",
+    ],
+)
+def test_small_files_cannot_ask_for_much_work(tmp_path, bomb, nodes):
+    saved_pickle(b"\x80\x02" + bomb(nodes), tmp_path / "bomb.pt")
+    with pytest.raises(DamagedCheckpointError, match="multiply"):
+        read_archive(tmp_path / "bomb.pt")
+
+
+def test_tensors_in_tensors_in_tensors_are_refused(tmp_path):
+    wrap = b"ctorch._utils\n_rebuild_parameter\n"
+    root = wrap * 5000 + b"N" + b"\x88N\x87R" * 5000
+    saved_pickle(b"\x80\x02" + root + b".", tmp_path / "deep.pt")
+    with pytest.raises(DamagedCheckpointError, match="makes no sense"):
+        read_archive(tmp_path / "deep.pt")
