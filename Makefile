@@ -12,7 +12,7 @@ test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadscope --nbval --nbval-sanitize-with notebooks/nbval_sanitize.cfg tests notebooks
 
 build: $(READY)
-	$(RUN) -m course_utils.authoring
+	$(RUN) -m course_utils.grading.sheets && $(RUN) -m course_utils.authoring
 
 run: $(READY)
 	$(RUN) -m course_utils.authoring.run

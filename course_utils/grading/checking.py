@@ -1,0 +1,169 @@
+"""``check`` and ``solution``: what a learner calls in the notebook."""
+
+import html
+import inspect
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from IPython.display import Markdown, display
+from torch import Tensor
+
+from course_utils.grading.exercise import (
+    PUBLIC_SEED,
+    RIGHT,
+    Exercise,
+    Verdict,
+    load_exercise,
+    load_reference,
+)
+from course_utils.grading.observing import Observation, is_untouched, observe
+
+_attempts: Counter[str] = Counter()
+
+
+@dataclass(frozen=True)
+class Report:
+    """How an answer did.
+
+    Attributes:
+        exercise: its id.
+        status: ``"correct"``, ``"not attempted yet"`` or ``"wrong"``.
+        credit: the part of the points that is earned, 0 to 1.
+        message: what is wrong.
+        details: label and text: the input, what was expected, what came.
+        hints: as many as the attempts have earned.
+    """
+
+    exercise: str
+    status: str
+    credit: float = 0.0
+    message: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+    hints: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        partly = f" ({self.credit:.0%} of the points)" if 0 < self.credit < 1 else ""
+        lines = [f"{self.exercise}: {self.status}{partly}"]
+        lines += [f"  {self.message}"] if self.message else []
+        lines += [f"  {label}: {text}" for label, text in self.details]
+        return "\n".join(lines + [f"  hint: {hint}" for hint in self.hints])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        colors = {"correct": "#2E7D32", "wrong": "#C62828"}
+        color = colors.get(self.status, "#757575")
+        text = html.escape(str(self))
+        return f'<pre style="border-left: 4px solid {color}; padding-left: 8px">{text}</pre>'
+
+
+def check(exercise_id: str, answer: Any) -> Report:
+    """Try an answer on the public cases and say how it did.
+
+    Args:
+        exercise_id: such as ``"01.2"``.
+        answer: the function or class that the exercise asks for.
+    """
+    exercise = load_exercise(exercise_id)
+    report = examine(exercise, answer, PUBLIC_SEED)
+    if report.status != "wrong":
+        return report
+    _attempts[exercise_id] += 1
+    hints = exercise.task.hints[: _attempts[exercise_id]]
+    return Report(exercise_id, "wrong", report.credit, report.message, report.details, hints)
+
+
+def solution(exercise_id: str) -> None:
+    """Show the reference answer, for learners who give up."""
+    exercise = load_exercise(exercise_id)
+    try:
+        answer = load_reference(exercise_id)
+    except ModuleNotFoundError:
+        print(f"{exercise.id}: this set is graded and comes without solutions.")
+        return
+    module = sys.modules[answer.__module__]
+    display(Markdown(f"```python\n{inspect.getsource(module).strip()}\n```"))
+
+
+def examine(exercise: Exercise, answer: Any, seed: int) -> Report:
+    """Probe an answer on the cases of a seed and judge it, all in this process."""
+    if is_untouched(answer, exercise.task.starter, exercise.task.answer):
+        return Report(exercise.id, "not attempted yet")
+    reference = load_reference(exercise.id)
+    cases = exercise.cases(seed)
+    observed = [observe(exercise.probe, answer, case) for case in cases]
+    expected = [expect(exercise, reference, case) for case in cases]
+    return conclude(exercise, cases, observed, expected)
+
+
+def expect(exercise: Exercise, reference: Any, case: Any) -> Any:
+    """Return what the reference does with a case.
+
+    Raises:
+        RuntimeError: the reference fails, so the exercise is broken.
+    """
+    seen = observe(exercise.probe, reference, case)
+    if seen.status != "ran":
+        raise RuntimeError(f"the reference of {exercise.id} fails on {case}: {seen.error}")
+    return seen.data
+
+
+def conclude(
+    exercise: Exercise, cases: list[Any], observed: list[Observation], expected: list[Any]
+) -> Report:
+    """Judge every case; the worst one decides, and is the one that is shown."""
+    if all(seen.status == "not attempted" for seen in observed):
+        return Report(exercise.id, "not attempted yet")
+    worst = RIGHT
+    details: tuple[tuple[str, str], ...] = ()
+    for case, seen, wanted in zip(cases, observed, expected, strict=True):
+        verdict = _judge(exercise, case, seen, wanted)
+        if verdict.credit < worst.credit:
+            worst, details = verdict, _details(case, seen, wanted, verdict)
+    status = "correct" if worst.credit >= 1 else "wrong"
+    return Report(exercise.id, status, worst.credit, worst.message, details)
+
+
+def _judge(exercise: Exercise, case: Any, seen: Observation, wanted: Any) -> Verdict:
+    if seen.status == "not attempted":
+        return Verdict(0.0, "Part of the answer is still missing: it raises NotImplementedError.")
+    if seen.status == "failed":
+        return Verdict(0.0, f"It raised an error. {seen.error}", came="an error")
+    try:
+        verdict = exercise.judge(case, seen.data, wanted)
+    except Exception as error:  # data of a shape that the judge did not foresee
+        return Verdict(0.0, f"The result has another form than asked for ({error!r}).")
+    return verdict
+
+
+def _details(
+    case: Any, seen: Observation, wanted: Any, verdict: Verdict
+) -> tuple[tuple[str, str], ...]:
+    return (
+        ("input", show(case)),
+        ("expected", verdict.expected or show(wanted)),
+        ("came", verdict.came or show(seen.data)),
+    )
+
+
+def show(value: Any, length: int = 300) -> str:
+    """Describe plain data in one short line."""
+    text = _show(value)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Tensor):
+        if value.numel() > 6:
+            return f"{str(value.dtype).removeprefix('torch.')} tensor {list(value.shape)}"
+        return f"{str(value.dtype).removeprefix('torch.')} {value.tolist()}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_show(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        marks = "[]" if isinstance(value, list) else "()"
+        return marks[0] + ", ".join(map(_show, value)) + marks[1]
+    if isinstance(value, bytes):
+        return f"{len(value):,} bytes"
+    return repr(value)
