@@ -28,13 +28,18 @@ def read_records(path: str | os.PathLike[str]) -> dict[str, Record]:
     """
     path = Path(path)
     with open_checkpoint(path) as file:
-        try:
-            records = read_directory(file, os.fstat(file.fileno()).st_size)
-        except MalformedZipError as error:
-            raise DamagedCheckpointError(
-                f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
-                "The file was cut off or overwritten; use an earlier checkpoint."
-            ) from None
+        return records_of(path, file)
+
+
+def records_of(path: Path, file: BinaryIO) -> dict[str, Record]:
+    """Do what `read_records` does with a file that `open_checkpoint` has opened."""
+    try:
+        records = read_directory(file, os.fstat(file.fileno()).st_size)
+    except MalformedZipError as error:
+        raise DamagedCheckpointError(
+            f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
+            "The file was cut off or overwritten; use an earlier checkpoint."
+        ) from None
     prefix = _require_checkpoint(path, [record.name for record in records])
     return {
         name: record._replace(name=name)

@@ -2,164 +2,165 @@
 
 import os
 import pickle
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from mmap import ACCESS_COPY
+from mmap import mmap as MemoryMap
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import torch
-from torch import _weights_only_unpickler
-from zlib_ng import zlib_ng
+from torch import Tensor, UntypedStorage, _weights_only_unpickler
+from torch.serialization import _is_meta_location, _load
 
+from course_utils.anatomy import read_archive
+from course_utils.archive import open_checkpoint, records_of
 from course_utils.errors import (
+    CheckpointError,
     DamagedCheckpointError,
-    MissingCheckpointError,
-    NotACheckpointError,
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
 from course_utils.locks import lock_shared
+from course_utils.reading import DamagedRecordError, StorageReader, memory_of
+from course_utils.zipdir import Record
 
-LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before version 1.6
-END_OF_DIRECTORY = b"PK\x05\x06"
+REMEDY = "Use an earlier checkpoint or another copy."
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], map_location: Any = "cpu", *, mmap: bool = False
+    path: str | os.PathLike[str],
+    map_location: Any = "cpu",
+    *,
+    mmap: bool = False,
+    verify_mapped: bool = False,
 ) -> Any:
-    """Load a checkpoint, verifying the CRC-32 of every record; no code in it can run.
+    """Load a checkpoint with the CRC-32 of every record verified; no code in it can run.
+
+    Tensors are read straight into their final memory, by several threads. On the ``"meta"``
+    device they are not read, and not verified.
 
     Args:
         path: a file by ``save_checkpoint`` or ``torch.save``.
         map_location: as for ``torch.load``; the default brings every tensor to the CPU.
-        mmap: map the file instead of reading it; the CRC-32s of tensors are not verified then.
+        mmap: map the file instead of reading it: a tensor is read when it is first used, and
+            not verified. Whoever overwrites a mapped file in place ends this process with
+            SIGBUS; ``save_checkpoint`` replaces files instead.
+        verify_mapped: with ``mmap``, verify the tensors too, which reads all of the file once.
 
     Raises:
         MissingCheckpointError: there is no such file.
         NotACheckpointError: a folder, an empty file, text, or another format.
-        DamagedCheckpointError: truncated, or bytes have changed; names the record.
+        DamagedCheckpointError: truncated, or bytes have changed; names record and tensors.
         UnsupportedCheckpointError: TorchScript, or the format from before PyTorch 1.6.
         UnsafeCheckpointError: the pickle needs more than tensors and plain containers.
+        RuntimeError: torch's own, for example because a device is missing.
     """
     path = Path(path)
-    with _open(path) as file:
+    with open_checkpoint(path) as file, _explained(path):
         lock_shared(file.fileno())  # retention leaves a file alone while it is being read
-        _refuse_other_formats(path, file)
-        with _damage_explained(path):
-            archive = _Archive(path, file)
-            archive.verify()
-            if mmap:
-                return torch.load(path, map_location=map_location, weights_only=True, mmap=True)
-            return torch.serialization._load(
+        records = _stored_records(path, file)
+        tensors = [record for record in records.values() if _holds_tensor(record)]
+        with StorageReader(file.fileno(), tensors) as reader:
+            if mmap and verify_mapped:
+                reader.verify_rest()
+            take = _mapped(file) if mmap else reader.take
+            archive = _Archive(records, _read_others(file, records), take)
+            state = _load(
                 archive, map_location, _weights_only_unpickler, weights_only=True, encoding="utf-8"
             )
+            if not mmap and not _is_meta_location(map_location):
+                reader.verify_rest()
+            return state
 
 
 class _Archive:
-    """The records of a checkpoint, with the methods torch's own loader asks for."""
+    """The records of a file, with the methods by which torch's own loader asks for them."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
-        with self._naming("its directory"):
-            self.zip = zipfile.ZipFile(file)
-        names = self.zip.namelist()
-        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if not pickles:
-            raise NotACheckpointError(f"{path}: a zip archive, but not a checkpoint: no data.pkl")
-        self.prefix = pickles[0].removesuffix("data.pkl")
-        self.records = {i.filename.removeprefix(self.prefix): i for i in self.zip.infolist()}
-        if "constants.pkl" in self.records:
-            raise UnsupportedCheckpointError(
-                f"{path}: a TorchScript program, not a checkpoint. Load it with torch.jit.load, "
-                "only if you trust whoever made it."
-            )
-
-    def verify(self) -> None:
-        """Read every record once and compare its CRC-32 with the directory's."""
-        for name, info in self.records.items():
-            if info.compress_type != zipfile.ZIP_STORED:
-                raise UnsupportedCheckpointError(f"{self.path}: record {name} is compressed")
-            with self._naming(f"record {name}"), self.zip.open(info) as record:
-                record._expected_crc = None  # type: ignore[attr-defined]  # compared below, faster
-                if _crc32(record) != info.CRC:
-                    raise zipfile.BadZipFile("its bytes have changed: the CRC-32 differs")
+    def __init__(
+        self,
+        records: Mapping[str, Record],
+        contents: Mapping[str, bytes],
+        take: Callable[[Record], UntypedStorage],
+    ) -> None:
+        self._records, self._contents, self._take = records, contents, take
 
     def has_record(self, name: str) -> bool:
-        # Without a format version torch asks for offsets instead of computing them.
-        return name in self.records and name != ".format_version"
-
-    def get_record_offset(self, name: str) -> int:
-        with self.zip.open(self.records[name]) as record:
-            return record._orig_compress_start  # type: ignore[attr-defined]
+        # Without a format version torch asks where a record is instead of computing it.
+        return name in self._records and name != ".format_version"
 
     def get_record(self, name: str) -> bytes:
-        return self.zip.read(self.records[name])
+        return self._contents[name]
 
-    def get_storage_from_record(self, name: str, nbytes: int, _kind: type) -> torch.Tensor:
-        if nbytes != self.records[name].file_size:
-            raise pickle.UnpicklingError(f"record {name} does not have the {nbytes} bytes it needs")
-        storage = torch.UntypedStorage(nbytes)
-        tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
-        with self.zip.open(self.records[name]) as record:
-            record.readinto(tensor.numpy())  # type: ignore[attr-defined]
-        return tensor
+    def get_record_offset(self, name: str) -> int:
+        return self._records[name].offset
+
+    def get_storage_from_record(self, name: str, nbytes: int, _kind: type) -> Tensor:
+        record = self._records[name]
+        if nbytes != record.size:
+            raise DamagedRecordError(
+                name, f"its tensor needs {nbytes:,} bytes, not {record.size:,}"
+            )
+        storage = self._take(record) if nbytes else UntypedStorage(0)
+        return torch.empty(0, dtype=torch.uint8).set_(storage)
 
     def serialization_id(self) -> str:
-        return self.get_record(".data/serialization_id").decode()
-
-    @contextmanager
-    def _naming(self, part: str) -> Iterator[None]:
-        try:
-            yield
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
-            raise DamagedCheckpointError(
-                f"{self.path}: damaged in {part}: {error}. Use an older checkpoint or another copy."
-            ) from error
+        return self._contents.get(".data/serialization_id", b"").decode()
 
 
-def _crc32(record: IO[bytes]) -> int:
-    crc = 0
-    while block := record.read(1 << 22):
-        crc = zlib_ng.crc32(block, crc)
-    return crc
+def _mapped(file: BinaryIO) -> Callable[[Record], UntypedStorage]:
+    """Map a file, privately: what a program writes into its tensors does not reach the file."""
+    content = MemoryMap(file.fileno(), 0, access=ACCESS_COPY)
+    whole = torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+    return lambda record: whole[record.offset : record.offset + record.size]
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except FileNotFoundError as error:
-        raise MissingCheckpointError(f"{path}: there is no such file") from error
-    except IsADirectoryError as error:
-        raise NotACheckpointError(f"{path}: a folder, not a checkpoint file") from error
+def _stored_records(path: Path, file: BinaryIO) -> dict[str, Record]:
+    records = records_of(path, file)
+    for record in records.values():
+        if record.compressed:
+            raise UnsupportedCheckpointError(
+                f"{path}: record {record.name} is compressed, which torch.save never does."
+            )
+    return records
 
 
-def _refuse_other_formats(path: Path, file: BinaryIO) -> None:
-    """Tell by its first and last bytes what a file is, if it is no zip archive."""
-    start = file.read(16)
-    file.seek(max(0, os.fstat(file.fileno()).st_size - 22))
-    end = file.read()
-    if not start:
-        raise NotACheckpointError(f"{path}: an empty file. Use an older checkpoint.")
-    if start.startswith(LEGACY_START):
-        raise UnsupportedCheckpointError(
-            f"{path}: written in the format from before PyTorch 1.6, which holds no checksums. "
-            "If you trust it, load it with torch.load and save it again."
-        )
-    if not start.startswith(b"PK\x03\x04") and not end.startswith(END_OF_DIRECTORY):
-        raise NotACheckpointError(f"{path}: not a PyTorch file, it begins with {start[:8]!r}")
+def _read_others(file: BinaryIO, records: Mapping[str, Record]) -> dict[str, bytes]:
+    """Read and verify the records that are not tensors: the pickle and some short ones."""
+    others = [record for record in records.values() if not _holds_tensor(record)]
+    with StorageReader(file.fileno(), others) as reader:
+        return {record.name: bytes(memory_of(reader.take(record))) for record in others}
+
+
+def _holds_tensor(record: Record) -> bool:
+    return record.name.startswith("data/")
 
 
 @contextmanager
-def _damage_explained(path: Path) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what reading and unpickling raise into errors that name the file and the remedy."""
     try:
         yield
+    except DamagedRecordError as error:
+        where = f"record {error.record}{_tensors_in(path, error.record)}"
+        raise DamagedCheckpointError(f"{path}: damaged in {where}: {error.reason}. {REMEDY}") from (
+            error.__cause__
+        )
     except pickle.UnpicklingError as error:
         raise UnsafeCheckpointError(
-            f"{path}: refused, for its pickle asks for more than tensors and plain containers: "
-            f"{error}"
+            f"{path}: refused, its pickle asks for more than tensors and plain containers. {error}"
         ) from error
     except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
         raise DamagedCheckpointError(
-            f"{path}: its pickle does not fit its records: {error!r}"
+            f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
         ) from error
+
+
+def _tensors_in(path: Path, record: str) -> str:
+    """Name the tensors that a damaged record holds, where the rest of the file still tells."""
+    try:
+        tensors = read_archive(path).tensors.values()
+    except CheckpointError:
+        return ""
+    names = [tensor.name for tensor in tensors if tensor.record == record]
+    return f" (tensor {', '.join(names)})" if names else ""

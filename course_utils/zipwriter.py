@@ -8,7 +8,7 @@ from torch import UntypedStorage
 from zlib_ng import zlib_ng
 
 from course_utils.blocks import BLOCK, STEP, BlockWriter
-from course_utils.zip_layout import CRC_POSITION, Entry, descriptor, directory, local_header
+from course_utils.ziplayout import CRC_POSITION, Entry, descriptor, directory, local_header
 
 PREFIX = "archive/"  # what torch writes when it is given a file and not a name
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from course_utils import blocks, zipwriter
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
-from course_utils.zip_layout import LIMIT, Entry, directory, local_header
+from course_utils.ziplayout import LIMIT, Entry, directory, local_header
 
 
 @pytest.fixture
