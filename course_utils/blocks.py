@@ -10,8 +10,8 @@ import errno
 import fcntl
 import mmap
 import os
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+import queue
+import threading
 from contextlib import suppress
 
 from zlib_ng import zlib_ng
@@ -37,8 +37,13 @@ class BlockWriter:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._direct = _set_direct(descriptor, True)
-        self._disk = ThreadPoolExecutor(1, "checkpoint-writer")
-        self._writing: deque[tuple[Future[None], memoryview]] = deque()
+        self._full: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self._error: OSError | None = None
+        # No thread pool: those take no work any more once the interpreter begins to exit.
+        self._thread = threading.Thread(target=self._write_blocks, name="checkpoint-writer")
+        self._thread.start()
+        self._made = 1
         self._held: list[tuple[int, memoryview]] = []
         self._hold: range = range(0)  # blocks with these positions wait for `patch`
         self._block, self._start, self._filled = _new_block(), 0, 0
@@ -70,18 +75,22 @@ class BlockWriter:
                 block[first - start : last - start] = data[first - position : last - position]
         self._hold = range(0)
         for start, block in self._held:
-            self._submit(start, block, BLOCK)
+            self._full.put((start, block))
         self._held.clear()
 
     def __enter__(self) -> "BlockWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._disk.shutdown(cancel_futures=True)
+        size = self.position
+        if kind is None:
+            self._full.put((self._start, self._block[: self._filled + -self._filled % PAGE]))
+        self._full.put(None)
+        self._thread.join()
+        if kind is None:
+            if self._error:
+                raise self._error
+            os.ftruncate(self._descriptor, size)
 
     def _append(self, data: memoryview, crc32: int = 0) -> int:
         while data:
@@ -99,19 +108,28 @@ class BlockWriter:
         if self._hold and self._hold.start < self._start + BLOCK and self._start < self._hold.stop:
             self._held.append((self._start, self._block))
         else:
-            self._submit(self._start, self._block, BLOCK)
+            self._full.put((self._start, self._block))
         self._block = self._free_block()
         self._start, self._filled = self._start + BLOCK, 0
 
     def _free_block(self) -> memoryview:
-        if len(self._writing) + len(self._held) < BLOCKS - 1:
+        if self._error:
+            raise self._error
+        if self._made < BLOCKS:
+            self._made += 1
             return _new_block()
-        future, block = self._writing.popleft()
-        future.result()
-        return block
+        return self._free.get()
 
-    def _submit(self, start: int, block: memoryview, length: int) -> None:
-        self._writing.append((self._disk.submit(self._write, start, block[:length]), block))
+    def _write_blocks(self) -> None:
+        """Write what comes until None does; after an error only give the blocks back."""
+        while job := self._full.get():
+            position, block = job
+            try:
+                if not self._error:
+                    self._write(position, block)
+            except OSError as error:
+                self._error = error
+            self._free.put(block)
 
     def _write(self, position: int, data: memoryview) -> None:
         while data:
@@ -123,14 +141,6 @@ class BlockWriter:
                 self._direct = not _set_direct(self._descriptor, False)  # it was worth a try
                 continue
             position, data = position + written, data[written:]
-
-    def _finish(self) -> None:
-        size = self.position
-        padded = self._filled + -self._filled % PAGE
-        self._submit(self._start, self._block, padded)
-        for future, _ in self._writing:
-            future.result()
-        os.ftruncate(self._descriptor, size)
 
 
 def _new_block() -> memoryview:

@@ -3,8 +3,9 @@
 What is written here, plain ``torch.load(path, weights_only=True)`` reads.
 """
 
+from course_utils.async_checkpoint import AsyncCheckpointer
 from course_utils.loading import load_checkpoint
 from course_utils.manager import CheckpointManager
 from course_utils.saving import save_checkpoint
 
-__all__ = ["CheckpointManager", "load_checkpoint", "save_checkpoint"]
+__all__ = ["AsyncCheckpointer", "CheckpointManager", "load_checkpoint", "save_checkpoint"]

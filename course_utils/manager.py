@@ -4,7 +4,8 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -71,9 +72,18 @@ class CheckpointManager:
         Raises:
             CheckpointWriteError: nothing was saved, and nothing was removed.
         """
-        path = self.path_for(step, metrics)
+        write = partial(save_checkpoint, state=state)
+        return self.save_with(write, self.path_for(step, metrics))
+
+    def save_with(self, write: Callable[[Path], object], path: Path) -> Path:
+        """Do what ``save`` does with a function that writes a checkpoint durably.
+
+        Args:
+            write: is given the path.
+            path: from ``path_for``.
+        """
         with Hold(self.folder) as saving:  # until it is held, the new file could be pruned
-            save_checkpoint(path, state)
+            write(path)
             self._held[path] = Hold(path)
             if saving.alone():  # else another manager is saving: prune next time
                 self._prune(path)
