@@ -4,6 +4,9 @@
         -m course_utils.distributed_worker FOLDER --steps=12
 
 It continues from the newest checkpoint in FOLDER, whatever the number of processes then.
+
+All imports are made before the state is loaded: importing scikit-learn draws from Python's random
+generator, and a run that did so after loading would differ from one that never stopped.
 """
 
 import argparse
@@ -32,7 +35,7 @@ from course_utils.ranks import rank, ranks
 from course_utils.rng import seed_everything
 from course_utils.sampler import ResumableSampler
 
-BATCH = 48  # images a step, of all ranks together
+BATCH = 50  # images a step, of all ranks together; 3 or 4 ranks get unequal parts
 
 
 def main() -> None:
@@ -48,7 +51,8 @@ def main() -> None:
             print(f"continues from step {step}")
         if options.copy_to:
             save_sharded(options.copy_to, step, run)
-        train(run, options, step, device)
+        if step < options.steps:
+            train(run, options, step, device)
 
 
 def new_run(device: torch.device, hidden: int = 32) -> ShardedRun:

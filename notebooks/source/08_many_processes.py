@@ -194,7 +194,7 @@ assert [n for _, n, _ in layouts[3]] == [11, 11, 10]
 # Weights and moments are not enough to continue (lesson 02). Two more things need care here:
 #
 # - **The place in the data** is counted in images of the whole run. Were it "step 8 of rank 1",
-#   it would mean nothing to three ranks. Each step takes the same 48 images, whoever shares them.
+#   it would mean nothing to three ranks. Each step takes the same 50 images, whoever shares them.
 # - **Random numbers** are each rank's own. Rank 0's state is not rank 1's. A rank that did not
 #   exist before has none, and gets new ones.
 #
@@ -507,7 +507,8 @@ fig, axes = plots.figure(9, 4, ncols=2, sharey=True)
 for axis, (title, bytes_of) in zip(axes, cases.items(), strict=True):
     for part, color in zip(parts, plots.COLORS, strict=False):
         seconds = [save_seconds(cluster, n, bytes_of(n), TENSORS)[part] for n in counts]
-        axis.plot(counts, seconds, color=color, lw=2, label=part)
+        style = "--" if part == "planning" else "-"
+        axis.plot(counts, seconds, style, color=color, lw=2, label=part)
     axis.set(xscale="log", yscale="log", title=title, xlabel="ranks", ylim=(1e-3, 1e2))
     axis.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
 axes[0].set_ylabel("time for one save (seconds)")
