@@ -120,7 +120,7 @@ def _copy_without_outputs(folder):
         nbformat.write(notebook, path)
 
 
-def _prompts(page, until, seconds=120):
+def _prompts(page, until, seconds=300):
     """Return the execution counts on the page once they are as expected, or time is up."""
     deadline = time.monotonic() + seconds
     while True:

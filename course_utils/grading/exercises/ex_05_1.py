@@ -1,0 +1,111 @@
+"""Exercise 05.1: export a module whose trace would lie."""
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+
+TASK = Task(
+    title="A trace that lies",
+    difficulty="easy",
+    minutes=10,
+    answer="export",
+    text="""
+Write `export(module, example, path)`. It writes a TorchScript file that computes, for **every**
+input, what the module computes in `eval()` mode. Modules may have branches and loops that depend
+on the data, and dropout.
+
+Leave the module in the mode it was in.
+""",
+    hints=(
+        "A trace follows one way through a branch. What reads the source instead?",
+        "`torch.jit.script(module)` keeps branches and loops.",
+        "The mode is part of the file: call `module.eval()` first, and put "
+        "`module.train(mode)` back.",
+    ),
+    starter='''
+import torch
+
+
+def export(module, example, path):
+    """Write a TorchScript file that computes what the module computes in eval mode."""
+    torch.jit.trace(module, example).save(path)
+''',
+)
+
+
+class _Branch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x * 2
+        return x - 1
+
+
+class _Loop(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.zeros_like(x[0])
+        for i in range(x.shape[0]):
+            total = total * 0.5 + x[i]
+        return total
+
+
+class _Drops(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(x)
+
+
+MODULES: dict[str, Any] = {"branch": _Branch, "loop": _Loop, "dropout": _Drops}
+
+
+def cases(seed: int) -> list[Case]:
+    """A branch, a loop, and dropout in both modes."""
+    return [
+        {"module": "branch", "training": False, "seed": seed},
+        {"module": "loop", "training": False, "seed": seed + 1},
+        {"module": "dropout", "training": False, "seed": seed + 2},
+        {"module": "dropout", "training": True, "seed": seed + 3},
+    ]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Export a module; return what the file computes on inputs unlike the example."""
+    module = MODULES[case["module"]]().train(case["training"])
+    generator = torch.Generator().manual_seed(case["seed"])
+    inputs = [torch.rand(n, 4, generator=generator) * 4 - 2 for n in (3, 1, 5)]
+    inputs += [inputs[0].abs() + 0.1, -inputs[0].abs() - 0.1]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder, "module.pt")
+        answer(module, inputs[0].abs() + 0.1, path)
+        loaded = torch.jit.load(path)
+        return {"outputs": [_call(loaded, x) for x in inputs], "training": module.training}
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """Compare the outputs, then the mode."""
+    for i, (right, came) in enumerate(zip(expected["outputs"], observed["outputs"], strict=True)):
+        if isinstance(came, torch.Tensor) and torch.equal(came, right):
+            continue
+        if case["module"] == "dropout":
+            return wrong("Dropout is at work in the file: it was exported in training mode.")
+        reason = "It fails" if isinstance(came, str) else "It computes something else"
+        return wrong(f"{reason} on input {i}, which differs from the example.", right, came)
+    if observed["training"] != expected["training"]:
+        return wrong("The file is right, but the module is in another mode now.", credit=0.5)
+    return RIGHT
+
+
+def _call(module: Any, x: Tensor) -> Plain:
+    try:
+        return module(x)
+    except RuntimeError:
+        return "an error"
