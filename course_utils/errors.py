@@ -39,3 +39,16 @@ class MismatchedCheckpointError(CheckpointError):
 
 class DisagreementError(CheckpointError):
     """An exported model computes something else than the module it was made from."""
+
+
+class DamagedRecordError(Exception):
+    """Part of an archive is not what was written; becomes a `DamagedCheckpointError`.
+
+    Attributes:
+        record: the record's name, None for the archive's directory.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, record: str | None, reason: str) -> None:
+        super().__init__(record, reason)
+        self.record, self.reason = record, reason

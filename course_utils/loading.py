@@ -18,11 +18,13 @@ from course_utils.archive import open_checkpoint, records_of
 from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,
+    DamagedRecordError,
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
 from course_utils.locks import lock_shared
-from course_utils.reading import DamagedRecordError, StorageReader, memory_of
+from course_utils.reading import StorageReader, memory_of
+from course_utils.zipcheck import check_bookkeeping
 from course_utils.zipdir import Record
 
 REMEDY = "Use an earlier checkpoint or another copy."
@@ -60,12 +62,15 @@ def load_checkpoint(
     with open_checkpoint(path) as file, _explained(path):
         lock_shared(file.fileno())  # retention leaves a file alone while it is being read
         records = _stored_records(path, file)
+        others = _read_others(file, records)
+        alignment = int(others.get(".storage_alignment", b"64"))
+        check_bookkeeping(file.fileno(), list(records.values()), alignment)
         tensors = [record for record in records.values() if _holds_tensor(record)]
         with StorageReader(file.fileno(), tensors) as reader:
             if mmap and verify_mapped:
                 reader.verify_rest()
             take = _mapped(file) if mmap else reader.take
-            archive = _Archive(records, _read_others(file, records), take)
+            archive = _Archive(records, others, take)
             state = _load(
                 archive, map_location, _weights_only_unpickler, weights_only=True, encoding="utf-8"
             )
@@ -142,7 +147,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except DamagedRecordError as error:
-        where = f"record {error.record}{_tensors_in(path, error.record)}"
+        where = "its directory"
+        if error.record is not None:
+            where = f"record {error.record}{_tensors_in(path, error.record)}"
         raise DamagedCheckpointError(f"{path}: damaged in {where}: {error.reason}. {REMEDY}") from (
             error.__cause__
         )

@@ -11,20 +11,13 @@ import torch
 from torch import UntypedStorage
 from zlib_ng import zlib_ng
 
+from course_utils.errors import DamagedRecordError
 from course_utils.zipdir import Record
 
 STEP = 1 << 20  # bytes read, then hashed, while they are in the processor's cache
 CHUNK = 4 << 20  # bytes one thread reads at a stretch
 AHEAD = 32 << 20  # bytes asked for before they are needed
 THREADS = min(4, os.cpu_count() or 1)
-
-
-class DamagedRecordError(Exception):
-    """A record's bytes are missing or not those that were written."""
-
-    def __init__(self, record: str, reason: str) -> None:
-        super().__init__(record, reason)
-        self.record, self.reason = record, reason
 
 
 class StorageReader:
