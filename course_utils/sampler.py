@@ -54,16 +54,23 @@ class ResumableSampler(Sampler[int]):
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved position.
+        """Continue from a saved position, in the saved run's order.
 
         Raises:
-            MismatchedCheckpointError: the dataset has another size now, so the order would be
-                another one.
+            MismatchedCheckpointError: a number is missing or makes no sense, or the dataset has
+                another size now, so the order would be another one. Nothing has been changed.
         """
+        numbers = {name: state.get(name) for name in self.state_dict()}
+        for name, number in numbers.items():
+            if not isinstance(number, int):
+                raise MismatchedCheckpointError(f"the sampler's {name} is {number!r}, not a number")
         if state["size"] != self.size:
             raise MismatchedCheckpointError(
                 f"the checkpoint's dataset has {state['size']:,} examples, this one {self.size:,}: "
                 "the order would be another one. Use the same data, or start a new epoch."
             )
-        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
-        self.position = int(state["position"])
+        if not 0 <= state["position"] <= self.size:
+            raise MismatchedCheckpointError(
+                f"the sampler's position {state['position']} is not in an epoch of {self.size}"
+            )
+        vars(self).update(numbers)

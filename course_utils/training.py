@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from course_utils.checkpoint import CheckpointManager
 from course_utils.data import Augmented, digits
+from course_utils.errors import MismatchedCheckpointError
 from course_utils.models import DigitsCNN
 from course_utils.resume import TrainState
 from course_utils.rng import seed_everything
@@ -28,6 +30,7 @@ from course_utils.sampler import ResumableSampler
 from course_utils.steplog import StepLog
 
 SAVE_EVERY = 22  # optimizer steps: not a divisor of an epoch's 45, so most saves are inside one
+PAUSED = "paused\n"  # what a process prints that waits to be killed
 
 
 @dataclass
@@ -45,6 +48,7 @@ def train(run: Run, folder: Path) -> None:
     manager = CheckpointManager(folder)
     if manager.latest() is not None:
         run.state.load_state_dict(manager.restore())
+        _check_seed(run, folder)
     log = StepLog(folder, resume_at=run.state.step)
     while run.state.epoch < run.epochs:
         train_one_epoch(run, manager, log)
@@ -135,22 +139,41 @@ def train_in_new_process(
         timeout: seconds after which a run that hangs is killed.
 
     Raises:
-        RuntimeError: it failed; the message holds what it printed.
+        RuntimeError: it failed, hung, was killed by somebody else or ended before `kill_at`; the
+            message holds what it printed.
     """
     command = [sys.executable, "-m", "course_utils.training", os.fspath(folder), *options]
     if kill_at is not None:
         command.append(f"--pause-at={kill_at}")
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert child.stdout is not None
-    printed = []
-    for line in child.stdout:
-        printed.append(line)
-        if line.startswith("paused"):
-            child.kill()
-    status = child.wait(timeout)
-    if status not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"the training process failed:\n{''.join(printed)}")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        lines, status = _watch(child, timeout)
+    paused = PAUSED in lines
+    if status != (-signal.SIGKILL if paused else 0):
+        raise RuntimeError(f"the training ended with status {status}:\n{''.join(lines)}")
+    if kill_at is not None and not paused:
+        raise RuntimeError(f"step {kill_at} never came:\n{''.join(lines)}")
     return status
+
+
+def _watch(child: subprocess.Popen[str], timeout: float) -> tuple[list[str], int]:
+    """Read what a process prints until it ends; kill it when it pauses or takes too long."""
+    assert child.stdout is not None
+    lines = []
+    clock = threading.Timer(timeout, child.kill)
+    clock.start()
+    try:
+        for line in child.stdout:
+            lines.append(line)
+            if line == PAUSED:
+                break
+        else:
+            child.wait()
+    finally:  # also when this process is interrupted: leave nothing running
+        clock.cancel()
+        child.kill()
+    return lines, child.wait()
 
 
 def main() -> None:
@@ -171,10 +194,19 @@ def main() -> None:
     print(f"step {run.state.step} of {run.epochs * len(run.loader)}")
 
 
+def _check_seed(run: Run, folder: Path) -> None:
+    """The sampler goes on with its saved seed; the shifts must not go on with another."""
+    if run.state.sampler.seed != run.data.seed:
+        raise MismatchedCheckpointError(
+            f"{folder} was started with seed {run.state.sampler.seed}, not {run.data.seed}: "
+            "continue with that seed, or train in another folder"
+        )
+
+
 def _pause_in_step(step: int, state: TrainState) -> None:
     def pause(*_: object) -> None:
         if state.step + 1 == step:
-            print("paused", flush=True)
+            print(PAUSED, end="", flush=True)
             signal.pause()
 
     state.optimizer.register_step_post_hook(pause)

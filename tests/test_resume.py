@@ -187,6 +187,11 @@ def rename_a_parameter(state):
     state["model"]["module.head.bias"] = state["model"].pop("head.bias")
 
 
+def sgd_in_place_of_adam(state):
+    model = Training().state.model
+    state["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1).state_dict()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -198,8 +203,20 @@ def rename_a_parameter(state):
         (lambda s: s["model"].update({"head.bias": torch.ones(3)}), r"head.bias: shape \(3,\)"),
         (lambda s: s["parameter_order"][0].reverse(), "another order"),
         (lambda s: s.update(scaler={}), "scaler: enabled on one side"),
-        (lambda s: s["sampler"].update(size=7), "had 7 examples"),
+        (lambda s: s["sampler"].update(size=7), "dataset has 7 examples"),
+        (lambda s: s["sampler"].update(position=97), "position 97"),
+        (lambda s: s["sampler"].pop("position"), "sampler.*position"),
         (lambda s: s["scheduler"].pop("gamma"), "scheduler.gamma"),
+        (lambda s: s["scaler"].pop("scale"), "scaler.scale is not in the checkpoint"),
+        (lambda s: s["rng"].pop("numpy"), "rng.numpy.keys is not in the checkpoint"),
+        (lambda s: s["rng"]["python"].pop("words"), "rng.python.words is not in"),
+        (lambda s: s["rng"].update(torch=torch.zeros(3, dtype=torch.uint8)), "rng.torch: shape"),
+        (lambda s: s["optimizer"].pop("state"), "optimizer.state is not in"),
+        (lambda s: s["optimizer"].pop("param_groups"), "optimizer.param_groups is not in"),
+        (sgd_in_place_of_adam, "optimizer: .*momentum"),
+        (lambda s: s.update(model=[1]), "model is a list"),
+        (lambda s: s.update(epoch="two"), "epoch is 'two'"),
+        (lambda s: s["model"].update({"head.bias": torch.ones(10).half()}), "torch.float16, here"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(change, words):

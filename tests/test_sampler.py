@@ -64,8 +64,18 @@ def test_what_workers_fetched_ahead_is_not_lost():
     assert list(again) == whole[2:]
 
 
-def test_another_data_size_is_refused_before_anything_changes():
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"seed": 0, "size": 11, "epoch": 3, "position": 2}, "11 examples, this one 10"),
+        ({"seed": 0, "size": 10, "epoch": 3, "position": 11}, "position 11"),
+        ({"seed": 0, "size": 10, "epoch": 3, "position": -1}, "position -1"),
+        ({"seed": 0, "size": 10, "epoch": 3}, "position"),
+        ({"seed": 0, "size": 10, "epoch": "x", "position": 1}, "epoch"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_before_anything_changes(state, words):
     sampler = ResumableSampler(10, seed=1)
-    with pytest.raises(MismatchedCheckpointError, match="11 examples, this one 10"):
-        sampler.load_state_dict({"seed": 0, "size": 11, "epoch": 3, "position": 2})
+    with pytest.raises(MismatchedCheckpointError, match=words):
+        sampler.load_state_dict(state)
     assert sampler.state_dict() == {"seed": 1, "size": 10, "epoch": 0, "position": 0}

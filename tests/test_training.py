@@ -1,5 +1,8 @@
 """A real run, killed for real and continued in a new process."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,6 +41,37 @@ def test_a_run_that_fails_says_what_it_printed(tmp_path):
         train_in_new_process(tmp_path, "--epoch-count=2")
 
 
+def test_a_run_is_not_continued_with_another_seed(straight):
+    with pytest.raises(RuntimeError, match="was started with seed 0, not 1"):
+        train_in_new_process(straight, "--epochs=2", "--seed=1")
+
+
+def stand_in(monkeypatch, program):
+    """Let another program run in place of the training."""
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda _, **options: start([sys.executable, "-c", program], **options)
+    )
+
+
+def test_a_run_that_hangs_is_ended(tmp_path, monkeypatch):
+    stand_in(monkeypatch, "import time; print('still here', flush=True); time.sleep(600)")
+    with pytest.raises(RuntimeError, match="still here"):
+        train_in_new_process(tmp_path, timeout=2)
+
+
+def test_a_kill_that_nobody_asked_for_is_a_failure(tmp_path, monkeypatch):
+    stand_in(monkeypatch, "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(RuntimeError, match="status -9"):
+        train_in_new_process(tmp_path)
+
+
+def test_a_kill_at_a_step_that_never_comes_is_a_failure(tmp_path, monkeypatch):
+    stand_in(monkeypatch, "print('step 90 of 90')")
+    with pytest.raises(RuntimeError, match="step 999 never came"):
+        train_in_new_process(tmp_path, kill_at=999)
+
+
 def test_a_finished_run_does_nothing_more(straight):
     before = read_log(straight)
     assert train_in_new_process(straight, "--epochs=2") == 0
@@ -52,6 +86,22 @@ def test_the_log_forgets_steps_that_are_done_again(tmp_path):
     assert [entry["step"] for entry in read_log(tmp_path)] == [1, 2]
     StepLog(tmp_path)
     assert read_log(tmp_path) == []
+
+
+def test_a_line_that_a_kill_left_unfinished_is_dropped(tmp_path):
+    log = StepLog(tmp_path)
+    log.write(1, torch.tensor(0.5), torch.tensor([1]))
+    with (tmp_path / "steps.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert [entry["step"] for entry in read_log(tmp_path)] == [1]
+    log = StepLog(tmp_path, resume_at=5)  # the checkpoint was on the disk, the log not yet
+    log.write(6, torch.tensor(0.5), torch.tensor([6]))
+    assert [entry["step"] for entry in read_log(tmp_path)] == [1, 6]
+
+
+def test_a_run_whose_log_was_lost_can_be_continued(tmp_path):
+    StepLog(tmp_path, resume_at=3).write(4, torch.tensor(0.5), torch.tensor([1]))
+    assert [entry["step"] for entry in read_log(tmp_path)] == [4]
 
 
 def test_evaluate_keeps_the_mode_and_the_statistics():
