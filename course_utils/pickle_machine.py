@@ -150,10 +150,13 @@ class Machine:
     def build(self, _: Any) -> None:
         (state,) = self.take(1)
         target = self.stack[-1]
-        if not isinstance(target, Call | OrderedDictNode):
+        if isinstance(target, OrderedDictNode) and isinstance(state, dict) and not target.state:
+            target.state = state
+        elif isinstance(target, Call):
+            # A second BUILD would run a second __setstate__: keep both.
+            target.state = state if target.state is None else (target.state, state)
+        else:
             raise MalformedPickleError(f"sets attributes on a {type(target).__name__}")
-        # A second BUILD would run a second __setstate__: keep both.
-        target.state = state if target.state is None else (target.state, state)
 
     def append(self, _: Any) -> None:
         self.extend_top([self.stack.pop()])

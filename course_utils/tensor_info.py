@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -83,6 +83,30 @@ class TensorInfo:
         return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
 
 
+class StorageInfo(NamedTuple):
+    """A storage as the file describes it: its key, location tag, dtype and bytes."""
+
+    key: str
+    device: str
+    dtype: torch.dtype
+    nbytes: int
+
+
+def storage_of(reference: PersistentId) -> StorageInfo:
+    """Return what a pickle says about a storage it refers to.
+
+    Raises:
+        MalformedPickleError: it is no storage.
+    """
+    match reference.value:
+        # Before 1.6 there was one more, about views of storages.
+        case ("storage", kind, str(key), str(device), count, *_):
+            (count,) = _sizes((count,))
+            dtype = _storage_dtype(kind)
+            return StorageInfo(key, device, dtype, count * dtype.itemsize)
+    raise MalformedPickleError("it refers to something that is no storage")
+
+
 def find_tensors(root: Any, *, limit: int) -> dict[str, TensorInfo]:
     """Return every tensor under ``root`` by its dotted path.
 
@@ -95,7 +119,7 @@ def find_tensors(root: Any, *, limit: int) -> dict[str, TensorInfo]:
     """
     found: dict[str, TensorInfo] = {}
     for path, node in _walk(root, limit):
-        info = _tensor(path, node)
+        info = tensor_at(path, node)
         if info is None:
             continue
         while path in found:  # {"a": {"b": …}, "a.b": …}
@@ -106,7 +130,24 @@ def find_tensors(root: Any, *, limit: int) -> dict[str, TensorInfo]:
 
 def is_tensor(node: Any) -> bool:
     """Whether a node is a call that rebuilds a tensor."""
-    return isinstance(node, Call) and str(node.function) in _REBUILD
+    return isinstance(node, Call) and describe(node.function) in _REBUILD
+
+
+def tensor_at(path: str, node: Call) -> TensorInfo | None:
+    """Return what a call that rebuilds a tensor describes; None if it rebuilds something else.
+
+    Raises:
+        MalformedPickleError: its arguments make no sense, or reach beyond its storage.
+    """
+    rebuild = _REBUILD.get(describe(node.function))
+    if rebuild is None:
+        return None
+    try:
+        return rebuild(path, node.arguments)
+    except MalformedPickleError:
+        raise
+    except (ValueError, TypeError, IndexError, AttributeError, KeyError, RecursionError) as error:
+        raise MalformedPickleError(f"tensor {path} makes no sense: {error}") from None
 
 
 def _walk(root: Any, limit: int) -> Iterator[tuple[str, Call]]:
@@ -159,16 +200,9 @@ def _may_hold(value: Any) -> bool:
     return isinstance(value, dict | list | tuple | Call)
 
 
-def _tensor(path: str, node: Call) -> TensorInfo | None:
-    rebuild = _REBUILD.get(str(node.function))
-    if rebuild is None:
-        return None
-    try:
-        return rebuild(path, node.arguments)
-    except MalformedPickleError:
-        raise
-    except (ValueError, TypeError, IndexError, AttributeError, KeyError, RecursionError) as error:
-        raise MalformedPickleError(f"tensor {path} makes no sense: {error}") from None
+def _strided_first(path: str, arguments: Any) -> TensorInfo:
+    storage, offset, shape, stride = arguments
+    return _view(path, storage, offset, shape, stride, False)
 
 
 def _strided(path: str, arguments: Any) -> TensorInfo:
@@ -196,7 +230,7 @@ def _meta(path: str, arguments: Any) -> TensorInfo:
 
 def _parameter(path: str, arguments: Any) -> TensorInfo | None:
     data, requires_grad, *_rest = arguments
-    info = _tensor(path, data) if isinstance(data, Call) else None
+    info = tensor_at(path, data) if isinstance(data, Call) else None
     if info is None:
         return None
     values = {name: getattr(info, name) for name in TensorInfo.__slots__}
@@ -205,7 +239,7 @@ def _parameter(path: str, arguments: Any) -> TensorInfo | None:
 
 def _subclass(path: str, arguments: Any) -> TensorInfo | None:
     function, _type, inner, *_rest = arguments
-    return _tensor(path, Call(function, inner))
+    return tensor_at(path, Call(function, inner))
 
 
 def _view(
@@ -219,14 +253,11 @@ def _view(
 ) -> TensorInfo:
     if not isinstance(storage, PersistentId):
         raise MalformedPickleError(f"tensor {path} has no storage")
-    kind, storage_type, key, location, count = storage.value
-    if kind != "storage" or not (isinstance(key, str) and isinstance(location, str)):
-        raise MalformedPickleError(f"tensor {path} has a storage of a strange kind")
-    stored = _storage_dtype(storage_type)
-    (offset, count), shape, stride = _sizes((offset, count)), _sizes(shape), _sizes(stride)
+    found = storage_of(storage)
+    (offset,), shape, stride = _sizes((offset,)), _sizes(shape), _sizes(stride)
     info = TensorInfo(
-        path, shape, stride, dtype or stored, location, key, offset, count * stored.itemsize,
-        f"data/{key}", requires_grad is True,
+        path, shape, stride, dtype or found.dtype, found.device, found.key, offset, found.nbytes,
+        f"data/{found.key}", requires_grad is True,
     )  # fmt: skip
     if info.nbytes >= 2**63:
         raise MalformedPickleError(f"tensor {path} has more elements than can be counted")
@@ -261,6 +292,7 @@ def _sizes(values: Any) -> tuple[int, ...]:
 
 
 _REBUILD: dict[str, Callable[[str, Any], TensorInfo | None]] = {
+    "torch._utils._rebuild_tensor": _strided_first,
     "torch._utils._rebuild_tensor_v2": _strided,
     "torch._utils._rebuild_tensor_v3": _strided_with_dtype,
     "torch._utils._rebuild_qtensor": _quantized,
