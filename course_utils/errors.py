@@ -41,6 +41,10 @@ class DisagreementError(CheckpointError):
     """An exported model computes something else than the module it was made from."""
 
 
+class MissingDeviceError(CheckpointError):
+    """This machine lacks the device that a file's tensors should go to."""
+
+
 class DamagedRecordError(Exception):
     """Part of an archive is not what was written; becomes a `DamagedCheckpointError`.
 
