@@ -54,7 +54,7 @@ def load_into_meta(model: nn.Module, path: str | os.PathLike[str], *, mmap: bool
     """
     _refuse_lost_buffers(model)
     targets = model.state_dict(keep_vars=True)
-    origin = open_source(load_checkpoint(path, mmap=True) if mmap else path)
+    origin = open_source(load_checkpoint(path, mmap=True, verify_mapped=True) if mmap else path)
     names = match_keys([*origin.specs, *origin.extra], targets)
     owners = {new: old for old, new in names.items() if new in targets}
     groups = _tied_groups(targets)
