@@ -1,0 +1,134 @@
+"""Exercise 02.4: the batches of a run that may be stopped after any of them."""
+
+import random
+from io import BytesIO
+from itertools import islice
+from typing import Any
+
+import torch
+
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.rng import seed_everything
+
+TASK = Task(
+    title="The middle of the epoch",
+    difficulty="hard",
+    minutes=20,
+    answer="batches",
+    text="""
+Write the generator `batches(size, batch_size, epochs, seed, place=None)`. For each batch of the run
+it yields a pair: the list of the batch's indices, and a `place`.
+
+- Every epoch is a shuffle of `range(size)`, another one each epoch, decided by `seed` alone. The
+  last batch of an epoch may be smaller.
+- `place` is saved in the checkpoint after the batch was trained on. It must pass
+  `torch.load(weights_only=True)`.
+- Called with a saved `place`, in a new process and whatever the state of the global generators, it
+  yields exactly the batches that were still to come, of this epoch and of the later ones.
+""",
+    hints=(
+        "From what does the order of epoch 3 follow, in a process that has not run epochs 0 to 2?",
+        "Give each epoch a `torch.Generator` of its own, seeded by `seed` and the epoch together.",
+        "Then the place is two numbers: the epoch, and how many of its examples are done.",
+    ),
+    starter='''
+def batches(size, batch_size, epochs, seed, place=None):
+    """Yield pairs of a batch's indices and the place after it."""
+    raise NotImplementedError
+''',
+)
+
+TOO_MANY = 200
+
+
+def cases(seed: int) -> list[Case]:
+    """Stops inside the first epoch, in a later one, and between two."""
+    rng = random.Random(seed)
+    size = rng.randint(11, 17)
+    return [
+        {"size": 8, "batch_size": 2, "epochs": 2, "seed": seed, "stop after": [2, 3]},
+        {"size": 8, "batch_size": 2, "epochs": 3, "seed": seed + 1, "stop after": [4, 6, 8]},
+        {"size": size, "batch_size": 4, "epochs": 3, "seed": seed + 2, "stop after": [2, 5, 7]},
+        {"size": 6, "batch_size": 3, "epochs": 2, "seed": seed + 3, "stop after": [4]},
+    ]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Return the batches of a straight run, of one with another seed, and of resumed ones."""
+    run = (case["size"], case["batch_size"], case["epochs"])
+    seed_everything(5)
+    straight = list(islice(answer(*run, case["seed"]), TOO_MANY))
+    seed_everything(6)
+    again = [indices for indices, _ in islice(answer(*run, case["seed"]), TOO_MANY)]
+    other = [indices for indices, _ in islice(answer(*run, case["seed"] + 1), TOO_MANY)]
+    resumed = {}
+    for stop in case["stop after"]:
+        place = _through_a_file(straight[stop - 1][1])
+        seed_everything(stop)
+        rest = islice(answer(*run, case["seed"], place), TOO_MANY)
+        resumed[stop] = [indices for indices, _ in rest]
+    batches = [indices for indices, _ in straight]
+    return {"straight": batches, "again": again, "other seed": other, "resumed": resumed}
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """Check what the task asks for; any order that has these properties is right."""
+    straight = observed["straight"]
+    if [len(batch) for batch in straight] != [len(batch) for batch in expected["straight"]]:
+        return wrong(
+            "The straight run has batches of other sizes.",
+            [len(batch) for batch in expected["straight"]],
+            [len(batch) for batch in straight],
+        )
+    problem = _order(case, straight)
+    if problem:
+        return wrong(problem, "shuffles of all indices, another one each epoch", straight)
+    if observed["again"] != straight:
+        return wrong(
+            "The same seed gave another order: it hangs on the global generators.",
+            straight,
+            observed["again"],
+        )
+    if observed["other seed"] == straight:
+        return wrong("Another seed gave the same order.", came=straight)
+    for stop, came in observed["resumed"].items():
+        if came != straight[stop:]:
+            return wrong(_mistake(case, straight, stop, came), straight[stop:], came)
+    return RIGHT
+
+
+def _order(case: Case, straight: list[list[int]]) -> str:
+    indices = [index for batch in straight for index in batch]
+    size = case["size"]
+    epochs = [indices[i : i + size] for i in range(0, len(indices), size)]
+    if any(sorted(epoch) != list(range(size)) for epoch in epochs):
+        return "An epoch of the straight run does not hold every index once."
+    if any(epoch == list(range(size)) for epoch in epochs):
+        return "An epoch is not shuffled."
+    return "Two epochs have the same order." if epochs[0] in epochs[1:] else ""
+
+
+def _mistake(case: Case, straight: list[list[int]], stop: int, came: list[list[int]]) -> str:
+    per_epoch = len(straight) // case["epochs"]
+    if came == straight[stop - stop % per_epoch :]:
+        return f"Stopped after {stop} batches, it began the epoch anew."
+    if came == straight:
+        return f"Stopped after {stop} batches, it began the whole run anew."
+    if came == straight[stop - 1 :]:
+        return f"Stopped after {stop} batches, it trained the last one again."
+    if came == straight[stop + 1 :]:
+        return f"Stopped after {stop} batches, it left the next one out."
+    here, there = (
+        {index for batch in batches[: per_epoch - stop % per_epoch] for index in batch}
+        for batches in (came, straight[stop:])
+    )
+    if stop % per_epoch and here == there:
+        return f"Stopped after {stop} batches, it shuffled the rest of the epoch anew."
+    return f"Stopped after {stop} batches, it went on with others than were still to come."
+
+
+def _through_a_file(place: Plain) -> Plain:
+    file = BytesIO()
+    torch.save(place, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)

@@ -1,0 +1,87 @@
+# %% [markdown]
+# # Exercises: 02 · Checkpoint and resume
+#
+# Write your answer in the cell below each task and run it, then run the cell with
+# `check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what
+# was expected and what came. Each wrong attempt earns a better hint. If you give up,
+# `solution("02.1")` in a cell of your own shows the answer.
+#
+# **Time:** 35 minutes. **Needs:** [the lesson](../02_checkpoint_and_resume.ipynb).
+
+# %%
+from course_utils.grading import check, solution
+
+# %% [markdown]
+# ## 02.1 Repair the tutorial
+#
+# *easy, 10 minutes*
+#
+# This `resume` is put together from well-known tutorials. It raises no error, and after it the loss
+# never falls again. Repair it.
+#
+# `make_model()` returns a new model, `make_optimizer(parameters)` a new optimizer. The checkpoint
+# holds `"model"` and `"optimizer"`, the `state_dict` of each. Return the model and the optimizer,
+# **ready to train on** as if the run had never been stopped.
+
+# %%
+def resume(make_model, make_optimizer, checkpoint):
+    """Return the model and the optimizer, ready to train on."""
+    model = make_model()
+    optimizer = make_optimizer(model.parameters())
+
+    model = make_model()
+    model.load_state_dict(checkpoint["model"])
+    optimizer.load_state_dict(checkpoint["optimizer"])
+    model.eval()
+    return model, optimizer
+
+# %%
+check("02.1", resume)
+
+# %% [markdown]
+# ## 02.2 Off by one
+#
+# *easy, 5 minutes*
+#
+# Two kinds of checkpoint lie in your team's folders. Epochs are counted from 0.
+#
+# - The old ones hold `"epoch"`, as many tutorials write it: the epoch that was **just finished**
+#   when the file was saved.
+# - The new ones hold `"completed"`: **how many** epochs are finished.
+#
+# Write `remaining_epochs(checkpoint, total)` for a run of `total` epochs. It returns the list of the
+# epochs that are still to train, for both kinds of file: every one of them, and none twice.
+
+# %%
+def remaining_epochs(checkpoint, total):
+    """Return the list of epochs that are still to train."""
+    return list(range(checkpoint["epoch"], total))
+
+# %%
+check("02.2", remaining_epochs)
+
+# %% [markdown]
+# ## 02.4 The middle of the epoch
+#
+# *hard, 20 minutes*
+#
+# Write the generator `batches(size, batch_size, epochs, seed, place=None)`. For each batch of the run
+# it yields a pair: the list of the batch's indices, and a `place`.
+#
+# - Every epoch is a shuffle of `range(size)`, another one each epoch, decided by `seed` alone. The
+#   last batch of an epoch may be smaller.
+# - `place` is saved in the checkpoint after the batch was trained on. It must pass
+#   `torch.load(weights_only=True)`.
+# - Called with a saved `place`, in a new process and whatever the state of the global generators, it
+#   yields exactly the batches that were still to come, of this epoch and of the later ones.
+
+# %%
+def batches(size, batch_size, epochs, seed, place=None):
+    """Yield pairs of a batch's indices and the place after it."""
+    raise NotImplementedError
+
+# %%
+check("02.4", batches)
+
+# %% [markdown]
+# Back to [the lesson](../02_checkpoint_and_resume.ipynb).

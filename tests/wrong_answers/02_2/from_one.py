@@ -1,0 +1,8 @@
+"""Counts epochs from one, so the last lies beyond the run."""
+
+MESSAGE = "Epoch 5 is beyond the run"
+
+
+def remaining_epochs(checkpoint, total):
+    start = checkpoint["completed"] if "completed" in checkpoint else checkpoint["epoch"] + 1
+    return list(range(start, total + 1))
