@@ -1,0 +1,115 @@
+"""Exercise 07.4: a snapshot that training cannot change."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from course_utils.compare import differences
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+
+TASK = Task(
+    title="A snapshot for the background",
+    difficulty="hard",
+    minutes=20,
+    answer="snapshot",
+    text="""
+A checkpoint that is written in the background must not change while training goes on. Write
+`snapshot(state)`: a copy of a nested state (dictionaries, lists, tuples, tensors, numbers, texts)
+that shares no memory with it.
+
+Tensors that share memory in the state (tied weights) share memory in the copy, so that nothing is
+copied twice. Tensors of the copy ask for no gradient. Dictionaries become plain dictionaries.
+""",
+    hints=(
+        "Walk through the containers and clone tensors. How do you know that you have met "
+        "one before?",
+        "Remember the copy of each storage: `tensor.untyped_storage().data_ptr()` names it.",
+        "Copy a storage once, and make each tensor's copy a view of it: "
+        "`torch.as_strided` or `new.set_(storage, offset, size, stride)`.",
+    ),
+    starter='''
+def snapshot(state):
+    """Return a copy of a nested state that training cannot change."""
+    return dict(state)
+''',
+)
+
+
+def cases(seed: int) -> list[Case]:
+    """A model, tied weights, an optimizer's state, views of one storage, and the rest."""
+    kinds = ("model", "tied", "optimizer", "views", "plain")
+    return [{"kind": kind, "seed": seed + i} for i, kind in enumerate(kinds)]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Take a snapshot, spoil the state it came from, and look at the snapshot."""
+    torch.manual_seed(case["seed"])
+    state = _state(case["kind"])
+    taken = answer(state)
+    before = _tensors(state)
+    after = _tensors(taken)
+    shared = {t.untyped_storage().data_ptr() for t in before if t.numel()}
+    own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in after if t.numel()}
+    with torch.no_grad():
+        for tensor in before:
+            tensor.fill_(-1)
+    for value in state.values():
+        if isinstance(value, list):
+            value.append("later")
+    return {
+        "content": taken,
+        "shares memory": bool(shared & own.keys()),
+        "bytes": sum(own.values()),
+        "gradient": any(t.requires_grad for t in after),
+        "plain dictionary": type(taken) is dict,
+    }
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """Memory first, then content, then sharing."""
+    if observed["shares memory"]:
+        return wrong("A tensor of the copy shares memory with the state: training will change it.")
+    different = differences(expected["content"], observed["content"])
+    if different:
+        return wrong(f"The copy differs from what the state was, at {different[0] or 'the top'}.")
+    if observed["gradient"]:
+        return wrong("A tensor of the copy asks for a gradient.", credit=0.5)
+    if observed["bytes"] > expected["bytes"]:
+        return wrong(
+            "Memory that is shared in the state was copied more than once.",
+            f"{expected['bytes']} bytes",
+            f"{observed['bytes']} bytes",
+            credit=0.5,
+        )
+    if not observed["plain dictionary"]:
+        return wrong("The copy is not a plain dictionary.", credit=0.5)
+    return RIGHT
+
+
+def _state(kind: str) -> dict[str, Any]:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    if kind == "model":
+        return model.state_dict()
+    if kind == "tied":
+        weight = nn.Parameter(torch.rand(50, 4))
+        return {"encoder": weight, "decoder": weight, "turned": weight.t()}
+    if kind == "optimizer":
+        optimizer = torch.optim.Adam(model.parameters())
+        model(torch.rand(4, 3)).sum().backward()
+        optimizer.step()
+        return {"optimizer": optimizer.state_dict(), "epoch": 3}
+    if kind == "views":
+        large = torch.rand(40)
+        return {"all": large, "part": large[3:7], "rows": large.view(8, 5)[::2]}
+    return {"list": [1, "a", torch.tensor(2.5)], "tuple": (None, True), "empty": torch.empty(0)}
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for item in value.values() for tensor in _tensors(item)]
+    if isinstance(value, list | tuple):
+        return [tensor for item in value for tensor in _tensors(item)]
+    return []

@@ -1,0 +1,12 @@
+"""Reference answer of exercise 07.3."""
+
+
+def to_remove(
+    checkpoints: list[tuple[int, float | None]], keep_last: int, keep_best: int
+) -> list[int]:
+    """Return the sorted steps of the checkpoints to remove."""
+    steps = sorted((step for step, _ in checkpoints), reverse=True)
+    measured = sorted(((a, step) for step, a in checkpoints if a is not None), reverse=True)
+    newest = steps[: max(keep_last, 1)]  # the newest is never removed
+    best = [step for _, step in measured[:keep_best]]
+    return sorted(set(steps) - set(newest) - set(best))
