@@ -3,7 +3,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: learn test build run test-browser torture lint constraints
+.PHONY: learn test build run test-browser torture bench lint constraints
 
 learn: $(READY)
 	$(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
@@ -22,6 +22,9 @@ test-browser: $(READY)
 
 torture: $(READY)
 	$(RUN) -m pytest -m torture tests
+
+bench: $(READY)
+	$(RUN) -m benchmarks
 
 lint: $(READY)
 	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
