@@ -8,7 +8,7 @@ import tarfile
 from typing import Any
 
 from course_utils.evidence import Evidence, scan
-from course_utils.inert import Global, PersistentId
+from course_utils.inert import Global, MalformedPickleError, PersistentId
 from course_utils.pickles import Pickle
 from course_utils.tensor_info import storage_of
 from course_utils.trust import Verdict
@@ -42,10 +42,12 @@ def _storage_problem(file: Source, persistent: list[PersistentId], keys: Any) ->
         if _names_module(reference.value):
             continue
         try:
-            _, _type, key, _device, count, view = reference.value
             storage = storage_of(reference)
-        except ValueError as error:
+        except MalformedPickleError as error:
             return str(error)
+        if len(reference.value) != 6:
+            return "a storage is not described with six fields"
+        *_, key, _device, count, view = reference.value
         if view is not None:
             return "a storage that is a view of another; none is written since PyTorch 0.4"
         if sizes.setdefault(key, (count, storage.nbytes)) != (count, storage.nbytes):

@@ -14,7 +14,7 @@ from course_utils.inert import (
     MalformedPickleError,
     OrderedDictNode,
     PersistentId,
-)
+)  # fmt: skip
 
 MAX_OPCODES = 20_000_000  # a checkpoint of 20,000 tensors has 600,000
 ORDERED_DICT = Global("collections", "OrderedDict")

@@ -2,8 +2,8 @@
 
 import html
 import os
-import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,16 +84,15 @@ def load_untrusted(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Any:
         raise _REFUSALS[found.verdict](f"{path}: {found.verdict.value}. {reasons}. Not loaded.")
     if path.stat().st_size > limit:
         raise UnsafeCheckpointError(f"{path}: larger than the limit of {limit:,} bytes.")
-    if found.format == SAFETENSORS:
-        return load_file(path)
-    if found.format == CHECKPOINT:
-        return _plain(load_checkpoint(path), {}, DEEPEST)
-    if found.format == LEGACY:
-        try:
-            return _plain(torch.load(path, map_location="cpu", weights_only=True), {}, DEEPEST)
-        except (RuntimeError, pickle.UnpicklingError, ValueError, LookupError, TypeError) as error:
-            raise DamagedCheckpointError(f"{path}: torch cannot load it: {error}") from error
-    raise NotACheckpointError(f"{path}: plain data, but a {found.format} and no checkpoint.")
+    load = _LOADERS.get(found.format)
+    if load is None:
+        raise NotACheckpointError(f"{path}: plain data, but a {found.format} and no checkpoint.")
+    try:
+        return _plain(load(path), {}, DEEPEST)
+    except CheckpointError:
+        raise
+    except Exception as error:  # of any type: a device of no such name, a shape that overflows
+        raise DamagedCheckpointError(f"{path}: torch cannot load it: {error}") from error
 
 
 @dataclass(frozen=True, repr=False)
@@ -151,6 +150,13 @@ _REFUSALS: dict[Verdict, type[CheckpointError]] = {
     Verdict.NEEDS_GLOBALS: UnsafeCheckpointError,
     Verdict.DAMAGED: DamagedCheckpointError,
     Verdict.WOULD_RUN_CODE: UnsafeCheckpointError,
+}
+
+
+_LOADERS: dict[str, Callable[[Path], Any]] = {
+    CHECKPOINT: load_checkpoint,
+    LEGACY: lambda path: torch.load(path, map_location="cpu", weights_only=True),
+    SAFETENSORS: load_file,
 }
 
 

@@ -8,13 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from course_utils.inert import (
-    Call,
-    Global,
-    MalformedPickleError,
-    PersistentId,
-    describe,
-)
+from course_utils.inert import Call, Global, MalformedPickleError, PersistentId, describe
 
 # The names torch.save gives to typed storages; newer dtypes name themselves.
 STORAGE_DTYPES = {
