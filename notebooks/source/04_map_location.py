@@ -1,0 +1,537 @@
+# %% [markdown]
+# # 04 · map_location
+#
+# A tensor lives on a device, and a file remembers which one. This lesson is about what happens when
+# the machine that loads is not the machine that saved, and about loading models that barely
+# fit into memory.
+#
+# After it you will be able to
+#
+# - see which devices a file asks for, before loading it, and send its tensors where you want them,
+# - bring a model *and* its optimizer to another device so that training goes on,
+# - load a large model with one copy of it in memory instead of two, and know what that breaks.
+#
+# **Time:** 40 minutes. **Needs:** [01 state_dict anatomy](01_state_dict_anatomy.ipynb). No GPU.
+
+# %%
+import copy
+import os
+from pathlib import Path
+from unittest import mock
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU, if you have one, is not seen in this lesson
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import cross_entropy
+
+from course_utils import big_model, devices, errors, lesson, measure, meta_device, plots
+from course_utils.anatomy import read_archive
+from course_utils.data import digits
+from course_utils.models import MLP, TiedAutoencoder
+
+scratch = lesson.start("04_map_location")
+
+# %% [markdown]
+# ## 1. Every storage has a tag
+#
+# `torch.save` writes one small word next to each storage: the device it was on. This is the **location
+# tag**, such as `cpu`, `cuda:0` or `mps`.
+#
+# We need a file from a GPU. `data/saved_on_gpu.pt` is one, with a reservation: when it was made no
+# GPU could be had. It was trained on a CPU and **retagged**: saved with the tags that a GPU would have
+# given. The file says so itself. For loading on a machine without a GPU this makes no
+# difference, since there only the tags count.
+
+# %%
+path = Path("data/saved_on_gpu.pt")
+archive = read_archive(path)
+for opcode in archive.opcodes():
+    if opcode.name in ("BINUNICODE", "GLOBAL", "BININT1", "BINPERSID"):
+        print(f"{opcode.position:4} {opcode.name:11} {opcode.argument or ''}")
+    if opcode.name == "BINPERSID":
+        break
+
+# %% [markdown]
+# That is the start of the file's pickle, up to its first storage: a `FloatStorage`, in record `0`,
+# on `cuda:0`, with 72 numbers. Counting all the tags needs no GPU and loads nothing.
+#
+# <details><summary>Predict: model, optimizer (Adam) and a batch of images were saved from a training
+# on a GPU. Is every tag <code>cuda:0</code>?</summary>
+#
+# No. Adam counts its steps in small tensors that stay on the CPU, one for each parameter: there are six.
+# </details>
+
+# %%
+locations = devices.storage_locations(path)
+lesson.show_table(
+    [(tag, len(names), ", ".join(names[:2]) + ", …") for tag, names in locations.items()],
+    ["tag", "tensors", "such as"],
+)
+assert [name.rpartition(".")[2] for name in locations["cpu"]] == ["step"] * 6
+
+# %% [markdown]
+# ## 2. The famous error, and four ways around it
+#
+# Without `map_location`, every tensor goes back to where it came from. If there is no such place,
+# you get one of the best known errors of PyTorch.
+
+
+# %%
+def cuda_error():
+    """Expect the error of a machine without a GPU, and print it."""
+    return lesson.expect_error(RuntimeError, match=r"Attempting.*to the CPU\.")
+
+
+with cuda_error():
+    torch.load(path)
+with cuda_error():
+    torch.load(path)["model"]["0.weight"].to("cpu")  # never gets as far as .to
+
+# %% [markdown]
+# The message names the cure. Literally:
+
+# %%
+checkpoint = torch.load(path, map_location=torch.device("cpu"))
+print("first weight:", checkpoint["model"]["0.weight"].device)
+print("made on:     ", checkpoint["made_on"]["device"])
+
+# %% [markdown]
+# `map_location` takes four kinds of values.
+
+# %%
+ways = {
+    "a string": "cpu",
+    "a torch.device": torch.device("cpu"),
+    "a dict from tag to device": {"cuda:0": "cpu"},
+    "a function of storage and tag": lambda storage, tag: storage,
+}
+for name, way in ways.items():
+    state = torch.load(path, map_location=way)
+    print(f"{name:30} → {state['model']['0.weight'].device}")
+    assert torch.equal(state["model"]["0.weight"], checkpoint["model"]["0.weight"])
+
+# %% [markdown]
+# A string or a device sends *everything* there. A dict renames tags; what it does not name stays. A
+# function gets each storage, already read to the CPU, and its tag, and returns where the storage ends up;
+# returning it unchanged means CPU. If it returns `None`, the tag decides.
+#
+# <details><summary>Predict: <code>map_location={"cuda:1": "cpu"}</code>. The file holds
+# <code>cuda:0</code>. What happens on a machine without a GPU?</summary>
+#
+# The famous error again, word for word. The dict does not name `cuda:0`, so its tensors "stay", and
+# the message says to use `map_location`, which is just what you did.
+# </details>
+
+# %%
+with cuda_error():
+    torch.load(path, map_location={"cuda:1": "cpu"})
+with cuda_error():
+    torch.load(path, map_location="cuda")
+with cuda_error():
+    torch.load(path, map_location=lambda storage, tag: None)
+
+# %% [markdown]
+# You can see where tensors *would* go, even to devices you do not have, with fake tensors: shapes and
+# devices without data.
+
+
+# %%
+def would_go(map_location):
+    """Where the model's first weight and Adam's first counter would be loaded to."""
+    with FakeTensorMode():
+        state = torch.load(path, map_location=map_location)
+    return [
+        str(t.device) for t in (state["model"]["0.weight"], state["optimizer"]["state"][0]["step"])
+    ]
+
+
+rows = [
+    (str(way), *would_go(way))
+    for way in (None, "cpu", "cuda:1", {"cuda:0": "cuda:1"}, {"cuda:1": "cpu"}, "meta")
+]
+lesson.show_table(rows, ["map_location", "weight goes to", "Adam's step goes to"])
+
+# %% [markdown]
+# Look at the third line: the string `"cuda:1"` also moves Adam's counters. Section 4 says why this
+# is not quite right, and why it is usually harmless.
+#
+# ## 3. One place that decides
+#
+# In a training script the device comes from a flag, a config or the launcher. `resolve_map_location` turns
+# any of these into something that works *here* with *this* file, or says at once what is wrong, before
+# gigabytes are read.
+
+# %%
+for wish in ["cuda", {"cuda:1": "cpu"}, 1]:
+    with lesson.expect_error(errors.MissingDeviceError):
+        devices.resolve_map_location(wish, path)
+print(devices.resolve_map_location("cpu", path))
+
+# %% [markdown]
+# **Every process on the same GPU.** Eight processes, one for each GPU, load the same file. It was saved by
+# the first of them, so all its tags say `cuda:0`. We pretend to have two GPUs, with fake tensors.
+#
+# <details><summary>Predict: process 1 calls <code>torch.load(path)</code> without
+# <code>map_location</code>. On which GPU do the tensors arrive?</summary>
+#
+# On `cuda:0`, like those of all others. The first GPU holds eight copies and runs out of memory,
+# while the rest idle.
+# </details>
+
+# %%
+two_gpus = mock.patch.multiple(torch.cuda, is_available=lambda: True, device_count=lambda: 2)
+for rank in ("0", "1"):
+    with two_gpus, mock.patch.dict(os.environ, LOCAL_RANK=rank):
+        right = devices.resolve_map_location("local rank", path)
+        print(
+            f"process {rank}: without {would_go(None)[0]}, with 'local rank' {would_go(right)[0]}"
+        )
+        assert would_go(None)[0] == "cuda:0" and would_go(right)[0] == f"cuda:{rank}"
+
+# %% [markdown]
+# The simplest rule is safer still: **load to the CPU, then copy into a model that is already where it
+# belongs.** `load_state_dict` copies across devices.
+
+# %%
+lesson.show_source(devices.resolve_map_location)
+
+# %% [markdown]
+# ## 4. The optimizer must follow
+#
+# A checkpoint holds more than weights. The model and its Adam state of our file go on training here. The file
+# has a check batch, so we can see that the model is the right one.
+
+
+# %%
+def build():
+    """The network that was saved: a convolution, BatchNorm and a linear head."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(),
+        nn.Linear(512, 10),
+    )  # fmt: skip
+
+
+model = build()  # 1. the model, on its device
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)  # 2. the optimizer of these parameters
+model.load_state_dict(checkpoint["model"])  # 3. both states
+optimizer.load_state_dict(checkpoint["optimizer"])
+
+check = checkpoint["check"]
+with torch.no_grad():
+    logits = model.eval()(check["images"])
+print("same answers as when it was saved:", torch.allclose(logits, check["logits"], atol=1e-4))
+print("steps done:", int(optimizer.state[model[0].weight]["step"]))
+assert torch.allclose(logits, check["logits"], atol=1e-4)
+
+# %% [markdown]
+# The order in this cell is the safe one: **model to its device, optimizer, then load.** Loading
+# casts Adam's moments to the device and dtype of each parameter. But if the model moves *afterwards*, the
+# state stays behind, and the next step fails with "Expected all tensors to be on the same
+# device". We show it with the meta device in place of a GPU.
+
+
+# %%
+def parameters_moved(optimizer, device):
+    """Do to an optimizer what ``model.to(device)`` does: parameters move, state does not."""
+    moved = copy.deepcopy(optimizer)
+    for group in moved.param_groups:
+        for i, old in enumerate(group["params"]):
+            group["params"][i] = nn.Parameter(old.detach().to(device))
+            moved.state[group["params"][i]] = moved.state.pop(old)
+    return moved
+
+
+def places(optimizer):
+    """The device of the first parameter and of each part of its state."""
+    parameter = optimizer.param_groups[0]["params"][0]
+    state = optimizer.state[parameter]
+    return [parameter.device.type, *(value.device.type for value in state.values())]
+
+
+rows = []
+for name, option in [("as usual", {}), ("fused=True", {"fused": True})]:
+    moved = parameters_moved(optimizer, "meta")
+    moved.param_groups[0].update(option)
+    rows.append((f"{name}, model moved", *places(moved)))
+    devices.move_optimizer(moved)
+    rows.append((f"{name}, after move_optimizer", *places(moved)))
+lesson.show_table(rows, ["Adam", "parameter", "step", "exp_avg", "exp_avg_sq"])
+assert rows[1][1:] == ("meta", "cpu", "meta", "meta") and rows[3][1:] == ("meta",) * 4
+
+# %% [markdown]
+# `step` is special. Adam needs its value on the CPU, to compute a learning rate; on a GPU, each look
+# at it would wait for the GPU. Only the variants that compute on the GPU itself want it there: `fused`, and
+# `capturable` for CUDA graphs. So the loop from many forum answers, "move every tensor in
+# `optimizer.state` to the GPU", is wrong for one of the two. In older versions of PyTorch it ended in an
+# assertion; `move_optimizer` asks the group.
+#
+# The reverse happens as well: options are part of the saved groups, so a checkpoint from a
+# `capturable` optimizer makes *this* optimizer capturable. A CPU refuses.
+
+# %%
+from_graphs = copy.deepcopy(optimizer.state_dict())
+from_graphs["param_groups"][0]["capturable"] = True
+optimizer.load_state_dict(from_graphs)
+images, labels = digits().tensors
+
+
+def step():
+    """Train one step on 100 digits."""
+    optimizer.zero_grad()
+    loss = cross_entropy(model.train()(images[:100]), labels[:100])
+    loss.backward()
+    optimizer.step()
+
+
+with lesson.expect_error(AssertionError, match=r"If capturable=True.*?supported devices"):
+    step()
+devices.move_optimizer(optimizer)
+step()
+print("steps done:", int(optimizer.state[model[0].weight]["step"]))
+lesson.show_source(devices.move_optimizer)
+
+# %% [markdown]
+# ## 5. The dtype at load
+#
+# Where a tensor goes is one question, in which precision another.
+#
+# <details><summary>Predict: the file holds float32, the model is float16. After
+# <code>load_state_dict</code>, which dtype has the model? And after
+# <code>load_state_dict(…, assign=True)</code>?</summary>
+#
+# float16, then float32. Copying casts into the model's tensors; assigning puts the file's tensors in their place.
+# </details>
+
+# %%
+half = build().half()
+half.load_state_dict(checkpoint["model"])
+print("copied:  ", half[0].weight.dtype)
+half.load_state_dict(checkpoint["model"], assign=True)
+print("assigned:", half[0].weight.dtype)
+
+# %% [markdown]
+# The optimizer's moments are cast to the dtype of their parameter as well; only `step` is left alone.
+# A float16 copy of Adam's second moments is dangerous: they are squares of small numbers, and
+# float16 has nothing below 0.00000006.
+
+# %%
+half = build().half()
+half_optimizer = torch.optim.Adam(half.parameters())
+half_optimizer.load_state_dict(checkpoint["optimizer"])
+state = half_optimizer.state[half[4].weight]
+exact = checkpoint["optimizer"]["state"][4]["exp_avg_sq"]
+print({name: str(value.dtype)[6:] for name, value in state.items()})
+lost = (state["exp_avg_sq"] == 0) & (exact > 0)
+fine = exact.bfloat16()
+print("second moments that became zero in float16: ", int(lost.sum()), "of", lost.numel())
+print("second moments that became zero in bfloat16:", int(((fine == 0) & (exact > 0)).sum()))
+assert lost.sum() > 0
+
+# %% [markdown]
+# Zero in the denominator of Adam's step means a step many times too long. Keep moments in float32, or use bfloat16, which
+# has float32's range.
+#
+# ## 6. Large models: how much memory does loading take?
+#
+# The usual two lines hold the model **twice**: once as built (with random weights nobody wants), once as
+# read from the file. With a model of half the machine's memory this fails.
+#
+# Three tools help. `mmap=True` maps the file, so that pages are read when they are touched. The **meta device** builds
+# a model of shapes only. `assign=True` lets the model take over the file's tensors instead of copying
+# them. Here they are on a model of 512 MiB.
+
+# %%
+lesson.show_source(*big_model.WAYS.values())
+
+# %% [markdown]
+# Each way runs in a fresh process, which reports the highest resident memory it reached above what Python and PyTorch
+# take: after loading, and after a forward pass, which needs every weight.
+#
+# <details><summary>Predict: in units of the model's size, what is the peak of plain loading, of
+# <code>mmap=True</code> with a copy, and of meta, <code>mmap</code> and <code>assign</code>
+# together?</summary>
+#
+# Two, two, and almost nothing. Mapping alone saves nothing here: to copy a page is to read it.
+# Together with `assign` nothing is read before the first forward pass, and then one model's size.
+# </details>
+
+# %% tags=["nbval-ignore-output"]
+big_model.save(scratch / "big.pt")
+peaks = {
+    way: measure.peak_memory("course_utils.big_model:load_and_use", way, str(scratch / "big.pt"))
+    for way in lesson.progress(list(big_model.WAYS), "loading 512 MiB in five ways")
+}
+(scratch / "big.pt").unlink()
+lesson.show_table(
+    [(way, *(f"{peak / 2**20:,.0f}" for peak in phases.values())) for way, phases in peaks.items()],
+    ["way", "peak while loading (MiB)", "peak with a forward pass (MiB)"],
+)
+
+# %%
+size = big_model.NBYTES
+fig, axis = plots.figure(7.5, 3.2)
+for phase, color, height in [("use", plots.GREY, 0.8), ("load", plots.BLUE, 0.45)]:
+    values = [peaks[way][phase] / size for way in peaks]
+    axis.barh(list(peaks), values, height=height, color=color)
+axis.axvline(1, color=plots.RED, lw=1.5, ls="--")
+axis.set(xlabel="peak of resident memory (1 = size of the model, 512 MiB)", xlim=(0, 2.2))
+axis.legend(["size of the model", "with a forward pass", "loading"], loc="lower right")
+axis.invert_yaxis()
+plots.show(
+    fig,
+    alt="Horizontal bars for five ways to load. Plain and mapped reach twice the model's size. Meta "
+    "with assign and the checked way reach once its size. Meta, mapped and assigned is almost zero "
+    "while loading and once the size after a forward pass.",
+    caption="Only what is assigned, not copied, stays at one model's size. Mapping postpones reading.",
+)
+load = {way: round(phases["load"] / size, 1) for way, phases in peaks.items()}
+print("peak while loading, in model sizes:", load)
+assert load["plain"] == load["mapped"] == 2 and load["meta_assign"] == load["checked"] == 1
+assert load["meta_mapped_assign"] < 0.1 and peaks["meta_mapped_assign"]["use"] > 0.9 * size
+
+# %% [markdown]
+# Mapped pages are the file's own pages: several processes on one machine share them, and the system may drop and
+# reread them when memory is short. The price: nothing verifies them, and if somebody overwrites the
+# file in place while it is mapped, the process dies (lesson 07).
+#
+# ## 7. What meta and assign break
+#
+# The three lines `torch.device("meta")`, `torch.load`, `assign=True` are quoted everywhere. They are
+# right for the model above. This one has what real models have: a buffer that is not saved.
+
+
+# %%
+class Scaled(nn.Module):
+    """A linear layer whose inputs are scaled by a fixed table, as rotary embeddings are."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.register_buffer("table", torch.tensor([1.0, 2.0, 4.0, 8.0]), persistent=False)
+
+    def forward(self, inputs):
+        return self.linear(inputs * self.table)
+
+
+source = Scaled()
+torch.save(source.state_dict(), scratch / "scaled.pt")
+
+with torch.device("meta"):
+    model = Scaled()
+print(model.load_state_dict(torch.load(scratch / "scaled.pt"), assign=True))
+print("linear.weight:", model.linear.weight.device, "  table:", model.table.device)
+assert model.table.is_meta
+
+# %% [markdown]
+# "All keys matched successfully", and the model is not usable: the table's values were made by the
+# constructor, on the meta device, where there are no values, and the file never had them. The fix is to
+# let only *parameters* be without memory, and to build buffers as usual: they are small.
+
+# %%
+with devices.empty_parameters():
+    model = Scaled()
+print("before: linear.weight", model.linear.weight.device, "  table", model.table.device)
+devices.load_into_meta(model, scratch / "scaled.pt")
+inputs = torch.rand(3, 4)
+print("after: same answers:", torch.equal(model(inputs), source(inputs)))
+assert torch.equal(model(inputs), source(inputs))
+lesson.show_source(devices.empty_parameters)
+
+# %% [markdown]
+# **Tied weights come apart.** In the state_dict they stand under two names, and each name is assigned a
+# tensor of its own. The first training step makes them differ.
+
+# %%
+torch.save(TiedAutoencoder().state_dict(), scratch / "tied.pt")
+
+with torch.device("meta"):
+    untied = TiedAutoencoder()
+untied.load_state_dict(torch.load(scratch / "tied.pt"), assign=True)
+print("assigned:      ", untied.decoder_weight is untied.encoder.weight)
+
+with devices.empty_parameters():
+    tied = TiedAutoencoder()
+devices.load_into_meta(tied, scratch / "tied.pt")
+print("load_into_meta:", tied.decoder_weight is tied.encoder.weight)
+assert tied.decoder_weight is tied.encoder.weight
+assert untied.decoder_weight is not untied.encoder.weight
+
+# %% [markdown]
+# **The optimizer is cut off.** Assigning replaces the parameters. An optimizer that was built before
+# goes on training the old ones, which nobody uses.
+
+# %%
+torch.save(MLP().state_dict(), scratch / "mlp.pt")
+
+
+def losses(early):
+    """Train 40 steps with an optimizer built before or after an assigning load."""
+    lesson.seed_everything(0)
+    model = MLP()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    model.load_state_dict(torch.load(scratch / "mlp.pt"), assign=True)
+    if not early:
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    curve = []
+    for _ in range(40):
+        model.zero_grad()
+        loss = cross_entropy(model(images[:200]), labels[:200])
+        loss.backward()
+        optimizer.step()
+        curve.append(loss.item())
+    return curve
+
+
+before, after = losses(early=True), losses(early=False)
+fig, axis = plots.figure(7.5, 2.8)
+axis.plot(before, color=plots.RED, label="optimizer built before the load")
+axis.plot(after, color=plots.BLUE, label="optimizer built after it")
+axis.set(xlabel="optimizer step", ylabel="training loss (nats)", ylim=(0, 2.6))
+axis.legend(loc="lower left")
+plots.show(
+    fig,
+    alt="Training loss over 40 steps. The red line, optimizer built before the load, is perfectly flat "
+    "at 2.3. The blue line, built after it, falls to about 0.1.",
+    caption="No error, no warning: the red optimizer trains parameters that are no longer in the model.",
+)
+print(f"built before: {before[0]:.1f} → {before[-1]:.1f}, never changed:", len(set(before)) == 1)
+print("built after: fell below a third:", after[-1] < after[0] / 3)
+assert len(set(before)) == 1 and after[-1] < after[0] / 3
+
+# %% [markdown]
+# `load_into_meta` gives one copy in memory, real buffers, the model's dtype, tied weights, verified
+# checksums, and an error that names what does not fit. Only the optimizer is yours: build it
+# afterwards.
+
+# %%
+lesson.show_source(meta_device.load_into_meta, meta_device._read)
+
+# %% [markdown]
+# ## In short
+#
+# | you want | do |
+# |---|---|
+# | to know what a file asks for | `storage_locations(path)` |
+# | a GPU file on a CPU | `torch.load(path, map_location=torch.device("cpu"))` |
+# | many processes, many GPUs | load to the CPU, or `resolve_map_location("local rank", path)` |
+# | to continue training elsewhere | model to its device, optimizer, then load both |
+# | to move a model that has an optimizer | `model.to(device)`, then `move_optimizer(optimizer)` |
+# | one copy in memory | `empty_parameters()` and `load_into_meta(model, path)` |
+# | `assign=True` yourself | tie again, check buffers and dtypes, then build the optimizer |
+#
+# ## Your turn
+#
+# [Exercises for this lesson](exercises/04_map_location.ipynb): read the tags of a file, write a
+# `map_location` for eight processes, and repair a meta-device loader from a well-known tutorial.
+#
+# ## Further reading
+#
+# - [torch.load](https://docs.pytorch.org/docs/stable/generated/torch.load.html): `map_location`, and
+#   `mmap`, which exists since 2.1.
+# - [Tips for loading an nn.Module from a checkpoint](https://docs.pytorch.org/tutorials/recipes/recipes/module_load_state_dict_tips.html):
+#   `assign=True`, since 2.1. It says itself that the optimizer must come after.
+# - [The meta device](https://docs.pytorch.org/docs/stable/meta.html).
+# - Since 2.6 `torch.load` defaults to `weights_only=True`; this does not change where tensors go.
+# - `FakeTensorMode` is not yet a stable interface: its module is private in 2.14.
