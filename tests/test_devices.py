@@ -221,6 +221,24 @@ def test_capturable_wrong_way_and_right_way():
     assert not torch.equal(model.weight, before)
 
 
+def test_loading_casts_moments_to_the_parameters_dtype_but_not_step():
+    """Problem 21: in float16 small second moments become zero, and the next step explodes."""
+    source = nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(source.parameters())
+    (source(torch.ones(1, 2)) * 1e-4).sum().backward()
+    optimizer.step()
+    exact = optimizer.state[source.bias]["exp_avg_sq"]
+    for dtype, survives in [(torch.float16, False), (torch.bfloat16, True)]:
+        model = nn.Linear(2, 2).to(dtype)
+        narrow = torch.optim.Adam(model.parameters())
+        narrow.load_state_dict(optimizer.state_dict())
+        state = narrow.state[model.bias]
+        assert state["step"].dtype == torch.float32
+        assert state["exp_avg_sq"].dtype == dtype
+        assert exact.all()
+        assert bool(state["exp_avg_sq"].all()) is survives
+
+
 def test_a_fresh_optimizer_has_nothing_to_move():
     optimizer = torch.optim.Adam(nn.Linear(2, 2).parameters())
     move_optimizer(optimizer)

@@ -590,8 +590,8 @@ with lesson.expect_error(RuntimeError, match=r"The size of tensor a \(\d+\)"):
 #
 # ## Your turn
 #
-# [Exercises for this lesson](exercises/03_partial_loading.ipynb): write the filter that looks at
-# shapes, strip nested prefixes, fit a convolution to six channels, and find the trap in a fine-tuning script.
+# [Exercises for this lesson](exercises/03_partial_loading.ipynb): do by hand what this lesson's
+# helpers do, and find what they would have caught.
 #
 # ## Further reading
 #

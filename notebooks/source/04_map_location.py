@@ -523,8 +523,8 @@ lesson.show_source(meta_device.load_into_meta, meta_device._read)
 #
 # ## Your turn
 #
-# [Exercises for this lesson](exercises/04_map_location.ipynb): read the tags of a file, write a
-# `map_location` for eight processes, and repair a meta-device loader from a well-known tutorial.
+# [Exercises for this lesson](exercises/04_map_location.ipynb): open a GPU's file on a laptop, retarget
+# each tag and miss none, make an optimizer follow its model, and do the meta device right.
 #
 # ## Further reading
 #
