@@ -37,7 +37,7 @@ def find_compiler() -> str:
 def build_runner(folder: str | os.PathLike[str], source: str = "run_module.cpp") -> Path:
     """Compile one of the course's C++ programs, unless the folder has it already.
 
-    The name holds a hash of the source, the compiler and torch's version, so a program that is
+    The name holds a hash of the sources, the compiler and torch's version, so a program that is
     there is up to date. A first build takes 10 to 30 seconds.
 
     Args:
@@ -51,7 +51,8 @@ def build_runner(folder: str | os.PathLike[str], source: str = "run_module.cpp")
         NoCompilerError: no compiler, or it failed; the message holds what it said.
     """
     command = [find_compiler(), *_flags(), str(CPP / source)]
-    content = (CPP / source).read_bytes() + "\0".join([*command, torch.__version__]).encode()
+    texts = [(CPP / name).read_bytes() for name in (source, "command.h")]
+    content = b"".join(texts) + "\0".join([*command, torch.__version__]).encode()
     digest = hashlib.sha256(content).hexdigest()[:16]
     program = Path(folder) / f"{Path(source).stem}-{digest}"
     if program.exists():
@@ -71,11 +72,11 @@ def build_runner(folder: str | os.PathLike[str], source: str = "run_module.cpp")
 
 
 def run_in_cpp(program: Path, model: Path, batch: Tensor, folder: Path) -> Tensor:
-    """Run a TorchScript file on a batch in the C++ program; return its output.
+    """Run a model on a batch in a C++ program; return its output.
 
     Args:
         program: from `build_runner`.
-        model: the TorchScript file.
+        model: the file it loads: TorchScript for run_module, a package for run_package.
         batch: its only input, on the CPU.
         folder: for the files that carry the tensors over and back.
 

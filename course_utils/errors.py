@@ -56,3 +56,7 @@ class DamagedRecordError(Exception):
     def __init__(self, record: str | None, reason: str) -> None:
         super().__init__(record, reason)
         self.record, self.reason = record, reason
+
+
+class NotExportableError(CheckpointError):
+    """An exporter cannot express the module."""

@@ -93,3 +93,11 @@ class CountsInBuffer(nn.Module):
         """Return ``x`` plus the number of calls so far."""
         self.calls.add_(1)
         return x + self.calls
+
+
+class BranchWithCond(nn.Module):
+    """The branch as an operation that exporters know: both ways are kept, one is run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` if its sum is positive, else ``-x``."""
+        return torch.cond(x.sum() > 0, lambda x: x.clone(), lambda x: -x, (x,))

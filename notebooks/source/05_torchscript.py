@@ -224,7 +224,7 @@ def plain(name):
 
 lesson.show_table(
     [
-        (plain(name), size)
+        (plain(name), "varies: it names the version" if "metadata" in name else size)
         for name, size in report.records.items()
         if "debug" not in name and not name.startswith(".")
     ],
@@ -284,8 +284,8 @@ assert close
 # %% [markdown]
 # ## 5. From C++
 #
-# Here is the whole program. It loads the module with `torch::jit::load`, a batch that Python saved, and writes
-# the output so that Python can read it.
+# Here is the whole program. It loads the module with `torch::jit::load` and runs it on a batch. `command.h`, beside
+# it, reads the batch that Python saved and writes the output so that Python can read it.
 
 # %%
 from pathlib import Path
@@ -293,7 +293,7 @@ from pathlib import Path
 from course_utils import cpp_runner
 
 code = (cpp_runner.CPP / "run_module.cpp").read_text()
-print(code[code.index("void run(") : code.index("}  // namespace")])
+print(code[code.index("#include") :])
 
 # %% [markdown]
 # In the smallest form it is one line, for a file `model.pt`: `torch::jit::load("model.pt")`.
