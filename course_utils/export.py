@@ -29,6 +29,9 @@ from course_utils.errors import (
     NotExportableError,
     UnsafeCheckpointError,
 )
+from course_utils.formats import PROGRAM
+from course_utils.safety import Audit, audit
+from course_utils.trust import Verdict
 
 ADVICE = (
     "An export records one run. State in Python objects becomes a constant: keep it in buffers. "
@@ -119,20 +122,23 @@ def export_onnx(
 
 
 def load_program(path: str | os.PathLike[str], *, trusted: bool = False) -> ExportedProgram:
-    """Load a ``torch.export`` file that you made or whose maker you trust.
+    """Load a ``torch.export`` file, from strangers only if it holds nothing but operators.
 
-    ``torch.export.load`` has no ``weights_only``: the file's pickles may run anything, and so
-    may the text of its sizes, which is evaluated.
+    ``torch.export.load`` has no ``weights_only``: pickles in the file may run anything, and so
+    may the sizes and containers that its JSON describes, which are evaluated and imported.
 
     Args:
         path: a file by `export_program` or ``torch.export.save``.
-        trusted: you know where it comes from.
+        trusted: you made it or trust its maker; else it is audited first.
 
     Raises:
-        UnsafeCheckpointError: it is not trusted.
+        MissingCheckpointError: there is no such file.
+        UnsafeCheckpointError: not trusted, and loading it would do more than call operators.
         DamagedCheckpointError: torch cannot read it.
     """
-    _require_trust(path, trusted, "unpickles parts of the file and evaluates others")
+    if not trusted:
+        _require_only_operators(audit(path))
+    _require_file(path)
     try:
         return torch.export.load(path)
     except Exception as error:  # whatever its JSON, zip and pickle readers raise
@@ -143,10 +149,16 @@ def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Call
     """Load an AOTInductor package that you made or whose maker you trust.
 
     Raises:
+        MissingCheckpointError: there is no such file.
         UnsafeCheckpointError: it is not trusted. No audit can help: it is machine code.
         DamagedCheckpointError: torch cannot read it.
     """
-    _require_trust(path, trusted, "runs the machine code in the file")
+    _require_file(path)
+    if not trusted:
+        raise UnsafeCheckpointError(
+            f"{path}: a package is machine code, which loading runs; no audit can judge it. "
+            "Pass trusted=True if you made it, else ask for safetensors or ONNX."
+        )
     try:
         return torch._inductor.aoti_load_package(str(path))
     except Exception as error:
@@ -239,13 +251,19 @@ def _warn_about_devices(program: ExportedProgram, name: str) -> None:
         )
 
 
-def _require_trust(path: str | os.PathLike[str], trusted: bool, danger: str) -> None:
+def _require_file(path: str | os.PathLike[str]) -> None:
     if not Path(path).is_file():
         raise MissingCheckpointError(f"{path}: there is no such file.")
-    if not trusted:
+
+
+def _require_only_operators(found: Audit) -> None:
+    """Accept what the audit says of every program, that it calls operators, and nothing else."""
+    beyond = [finding for finding in found.findings if finding.where]
+    if found.format != PROGRAM or beyond or found.verdict is not Verdict.NEEDS_GLOBALS:
+        reasons = "; ".join(f"{finding.where} {finding.reason}" for finding in beyond[:3])
         raise UnsafeCheckpointError(
-            f"{path}: loading it {danger}. If you made the file or trust its maker, "
-            "pass trusted=True; else ask for safetensors or ONNX."
+            f"{found.path}: {found.verdict.value} ({found.format}). {reasons or 'Not a program'}. "
+            "Not loaded. If you made the file, pass trusted=True; else ask for safetensors or ONNX."
         )
 
 

@@ -1,8 +1,10 @@
 """Exported programs (``.pt2``): what their graphs would have Python look up and evaluate.
 
 ``torch.export.load`` resolves each operator's name by attribute access from the module ``torch``,
-and gives symbolic sizes to ``sympy.sympify``, which evaluates them as Python. Both come from the
-file. (``torch/_export/serde/serialize.py``, ``deserialize_operator`` and ``_parse_sym_expr``.)
+gives symbolic sizes to ``sympy.sympify``, which evaluates them as Python, and imports the modules
+that the description of a container names. All three come from the file.
+(``torch/_export/serde/serialize.py``, ``deserialize_operator`` and ``_parse_sym_expr``;
+``torch/utils/_pytree.py``, ``enum_object_hook`` and ``_defaultdict_deserialize``.)
 """
 
 import json
@@ -36,14 +38,25 @@ def program_problems(text: bytes) -> Iterator[str]:
         key, value = pending.pop()
         if isinstance(value, dict):
             pending += value.items()
+            if _imports(value):
+                yield f"imports what a container names: {str(value)[:80]!r}"
         elif isinstance(value, list):
             pending += [(key, item) for item in value]
+        elif key in ("in_spec", "out_spec", "context") and isinstance(value, str):
+            pending.append((key, json.loads(value)))
         elif key in ("target", "as_operator") and isinstance(value, str) and _reaches_out(value):
             yield f"looks up {value[:80]!r}, which is no operator"
         elif key in ("expr_str", "as_expr") and isinstance(value, str) and not _is_size(value):
             yield f"evaluates {value[:80]!r}, which is no size"
         elif key == "guards_code" and value:
             yield f"holds Python code for a guard: {str(value)[:80]!r}"
+
+
+def _imports(node: dict[str, Any]) -> bool:
+    if "default_factory_module" in node:
+        named = (node["default_factory_module"], node.get("default_factory_name"))
+        return named not in [("builtins", name) for name in ("dict", "int", "list", "set")]
+    return "__enum__" in node
 
 
 def _reaches_out(target: str) -> bool:

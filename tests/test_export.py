@@ -4,6 +4,7 @@ import io
 import json
 import os
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -201,11 +202,27 @@ def test_onnx_agrees_to_rounding_for_any_batch(tmp_path):
 
 
 @pytest.mark.parametrize("load", [load_program, load_package])
-def test_files_that_are_not_trusted_are_refused(load, program, tmp_path):
-    with pytest.raises(MissingCheckpointError):
-        load(tmp_path / "missing.pt2", trusted=True)
-    with pytest.raises(UnsafeCheckpointError, match="trusted=True"):
-        load(program[1])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_missing_file_is_named(load, trusted, tmp_path):
+    with pytest.raises(MissingCheckpointError, match="missing"):
+        load(tmp_path / "missing.pt2", trusted=trusted)
+
+
+def test_a_package_that_is_not_trusted_is_refused(program, monkeypatch):
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", None)
+    with pytest.raises(UnsafeCheckpointError, match="machine code"):
+        load_package(program[1])
+
+
+def test_a_program_from_strangers_is_loaded_if_it_only_calls_operators(program):
+    model, path = program
+    assert torch.equal(load_program(path).module()(IMAGES), model(IMAGES))
+
+
+def test_what_is_no_program_is_refused(tmp_path):
+    torch.save({"w": X}, tmp_path / "checkpoint.pt2")
+    with pytest.raises(UnsafeCheckpointError, match="Not a program"):
+        load_program(tmp_path / "checkpoint.pt2")
 
 
 @pytest.mark.parametrize("load", [load_program, load_package])
@@ -261,6 +278,12 @@ def in_the_example_inputs(marker):
     return {"data/sample_inputs/model.pt": lambda _: buffer.getvalue()}
 
 
+def with_a_fraction():
+    buffer = io.BytesIO()
+    torch.save(({"x": Fraction(1, 2)},), buffer)
+    return {"data/sample_inputs/model.pt": lambda _: buffer.getvalue()}
+
+
 def in_a_size(marker):
     def edit(content):
         expression = json.dumps(f"__import__('pathlib').Path({str(marker)!r}).touch()").encode()
@@ -275,6 +298,13 @@ def forged(source, target, edits):
             short = entry.filename.split("/", 1)[1]
             content = edits.get(short, lambda same: same)(old.read(entry))
             new.writestr(f"{target.stem}/{short}", content)
+
+
+def test_a_program_that_needs_more_than_operators_is_refused(program, tmp_path):
+    needy = tmp_path / "needy.pt2"
+    forged(program[1], needy, with_a_fraction())
+    with pytest.raises(UnsafeCheckpointError, match="Fraction"):
+        load_program(needy)
 
 
 @pytest.mark.parametrize("attack", [in_the_example_inputs, in_a_size])

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import tarfile
 import tracemalloc
 import warnings
@@ -369,6 +370,57 @@ def test_the_evaluated_size_is_a_real_attack(exported, file, marker):
     with contextlib.suppress(Exception):
         torch.export.load(file)
     assert marker.exists()
+
+
+def in_a_container(context, kind):
+    """Return an edit of a program: its first input becomes a container with this context."""
+
+    def edit(name, content):
+        if not name.endswith("model.json"):
+            return content
+        program = json.loads(content)
+        signature = program["graph_module"]["module_call_graph"][0]["signature"]
+        spec = json.loads(signature["in_spec"])
+        arguments = spec[1]["children_spec"][0]["children_spec"]
+        arguments[0] = {"type": kind, "context": context, "children_spec": [arguments[0]]}
+        signature["in_spec"] = json.dumps(spec)
+        return json.dumps(program).encode()
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("kind", "context", "verdict"),
+    [
+        (
+            "builtins.list",
+            json.dumps({"__enum__": True, "fqn": "touches:X", "name": "Y"}),
+            Verdict.WOULD_RUN_CODE,
+        ),
+        (
+            "collections.defaultdict",
+            {"default_factory_module": "touches", "default_factory_name": "x", "dict_context": [0]},
+            Verdict.WOULD_RUN_CODE,
+        ),
+        (
+            "collections.defaultdict",
+            {"default_factory_module": "builtins", "default_factory_name": "list"},
+            Verdict.NEEDS_GLOBALS,
+        ),
+    ],
+)
+def test_a_container_that_names_a_module_is_a_real_attack(
+    exported, file, marker, monkeypatch, kind, context, verdict
+):
+    (file.parent / "touches.py").write_text(f"open({str(marker)!r}, 'w')")
+    monkeypatch.syspath_prepend(file.parent)
+    monkeypatch.delitem(sys.modules, "touches", raising=False)
+    rewritten(exported, file, in_a_container(context, kind))
+    assert audit(file).verdict is verdict
+    assert not marker.exists()
+    with contextlib.suppress(Exception):
+        torch.export.load(file)
+    assert marker.exists() == (verdict is Verdict.WOULD_RUN_CODE)
 
 
 @pytest.mark.parametrize("record", ["sample_inputs/model.pt", "data/weights/weight_0"])
