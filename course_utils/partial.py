@@ -125,10 +125,11 @@ def _classify(
     wrong = {key: shapes for key, shapes in changed.items() if key not in resizers}
     loaded = [key for key in targets if key in owners and key not in wrong]
     tied = _filled_by_tie(targets, loaded)
+    used = set(owners.values())
     return LoadPlan(
         loaded=tuple(loaded),
         missing=tuple(key for key in targets if key not in owners and key not in tied),
-        unexpected=tuple(k for k in [*origin.specs, *origin.extra] if k not in owners.values()),
+        unexpected=tuple(k for k in [*origin.specs, *origin.extra] if k not in used),
         wrong_shape=wrong,
         renamed={owners[key]: key for key in loaded if owners[key] != key},
         wrong_dtype={key: pair for key, pair in dtypes.items() if key not in wrong},
@@ -188,11 +189,12 @@ def _why_nothing(origin: Source, targets: Mapping[str, Any]) -> str:
 
 def _filled_by_tie(targets: Mapping[str, Any], loaded: list[str]) -> dict[str, str]:
     """Model keys that are not loaded themselves but share a tensor with one that is."""
+    done = set(loaded)
     by_tensor = {id(targets[key]): key for key in loaded if isinstance(targets[key], Tensor)}
     return {
         key: by_tensor[id(tensor)]
         for key, tensor in targets.items()
-        if id(tensor) in by_tensor and key not in loaded
+        if id(tensor) in by_tensor and key not in done
     }
 
 
