@@ -6,7 +6,7 @@
 # was expected and what came. Each wrong attempt earns a better hint. If you give up,
 # `solution("02.1")` in a cell of your own shows the answer.
 #
-# **Time:** 35 minutes. **Needs:** [the lesson](../02_checkpoint_and_resume.ipynb).
+# **Time:** 65 minutes. **Needs:** [the lesson](../02_checkpoint_and_resume.ipynb).
 
 # %%
 from course_utils.grading import check, solution
@@ -61,6 +61,36 @@ def remaining_epochs(checkpoint, total):
 check("02.2", remaining_epochs)
 
 # %% [markdown]
+# ## 02.3 Exact resume
+#
+# *medium, 20 minutes*
+#
+# A run has a `model`, with dropout and BatchNorm, an `optimizer` and a `scheduler`. Its training step
+# draws random numbers from PyTorch, from NumPy (noise on the inputs) and from Python's `random`
+# (flips).
+#
+# Complete `RunState`: `RunState(run).state_dict()` is written with `torch.save` in the middle of
+# training. Later, in a new process, a new run is built, the file is read with
+# `torch.load(weights_only=True)` and handed to `RunState(new_run).load_state_dict(state)`. The new
+# run must then go on **to the last bit** as the old one did. Without the generators it is worth half.
+
+# %%
+class RunState:
+    """All that decides the next training step of a run."""
+
+    def __init__(self, run):
+        self.run = run
+
+    def state_dict(self):
+        return {"model": self.run.model.state_dict()}
+
+    def load_state_dict(self, state):
+        self.run.model.load_state_dict(state["model"])
+
+# %%
+check("02.3", RunState)
+
+# %% [markdown]
 # ## 02.4 The middle of the epoch
 #
 # *hard, 20 minutes*
@@ -82,6 +112,29 @@ def batches(size, batch_size, epochs, seed, place=None):
 
 # %%
 check("02.4", batches)
+
+# %% [markdown]
+# ## 02.5 The learning rate after a resume
+#
+# *medium, 10 minutes*
+#
+# A run diverges. You go back to a checkpoint and want to go on from there with a learning rate that
+# is, for example, half as large: now, and at every later step of the schedule.
+#
+# Write `resume_scaled(optimizer, scheduler, checkpoint, factor)`. The checkpoint holds `"optimizer"`
+# and `"scheduler"`, the `state_dict` of each; optimizer and scheduler are freshly built. After it,
+# every parameter group has `factor` times the learning rate it would have had, at once and after each
+# later `scheduler.step()`. Nothing is returned.
+#
+# The schedule may be any of `LambdaLR`, `StepLR` and `CosineAnnealingLR`.
+
+# %%
+def resume_scaled(optimizer, scheduler, checkpoint, factor):
+    """Continue from the checkpoint with `factor` times its learning rates."""
+    raise NotImplementedError
+
+# %%
+check("02.5", resume_scaled)
 
 # %% [markdown]
 # Back to [the lesson](../02_checkpoint_and_resume.ipynb).

@@ -1,0 +1,22 @@
+"""Forgets the scheduler."""
+
+from course_utils.rng import RngState
+
+MESSAGE = "The scheduler is not as it was"
+
+
+class RunState:
+    def __init__(self, run):
+        self.run = run
+
+    def state_dict(self):
+        return {
+            "model": self.run.model.state_dict(),
+            "optimizer": self.run.optimizer.state_dict(),
+            "rng": RngState().state_dict(),
+        }
+
+    def load_state_dict(self, state):
+        self.run.model.load_state_dict(state["model"])
+        self.run.optimizer.load_state_dict(state["optimizer"])
+        RngState().load_state_dict(state["rng"])
