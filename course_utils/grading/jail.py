@@ -93,22 +93,13 @@ def _walls(package: Path) -> list[str]:
             options += ["--symlink", os.readlink(path), str(path)]
         elif path.exists():
             options += ["--ro-bind", str(path), str(path)]
-    for path in _python_folders():
+    options += ["--tmpfs", "/tmp", "--dir", "/tmp/work"]
+    for path in _python_folders():  # after /tmp, where they may lie
         options += ["--ro-bind", str(path), str(path)]
         if PACKAGE.is_relative_to(path):  # installed, not editable: hide the answers in it
             options += ["--tmpfs", str(PACKAGE), "--remount-ro", str(PACKAGE)]
     options += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    options += [
-        "--tmpfs",
-        "/tmp",
-        "--dir",
-        "/tmp/work",
-        "--ro-bind",
-        str(package),
-        "/course",
-        "--chdir",
-        "/course",
-    ]
+    options += ["--ro-bind", str(package), "/course", "--chdir", "/course"]
     return ["bwrap", *options, "--remount-ro", "/"]
 
 
