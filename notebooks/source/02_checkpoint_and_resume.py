@@ -16,7 +16,7 @@
 # %%
 import copy
 import random
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import torch
@@ -258,6 +258,12 @@ with lesson.expect_error(MismatchedCheckpointError):
 #
 # NumPy's own `get_state()` holds an array, and `torch.load` refuses it: `weights_only=True` knows
 # tensors, numbers, texts and containers.
+#
+# <details><summary>Predict: does <code>torch.save</code> complain, or <code>torch.load</code>?</summary>
+#
+# Only `torch.load`: saving pickles anything. You find out when you need the file, so load each kind
+# of checkpoint once before you trust it.
+# </details>
 
 # %%
 import pickle
@@ -339,6 +345,53 @@ print("state:          ", state)
 print("the whole epoch:", whole)
 print("the rest of it: ", list(fresh))
 assert list(fresh) == whole[3:]
+
+# %% [markdown]
+# What does it cost to lose the place? Say 20 steps of 32 images are done when the run is killed. It can
+# go on where it was, finish the epoch's remaining steps in another order, or start the epoch again.
+# We count how often each image is trained on in that epoch.
+
+# %%
+sampler = ResumableSampler(1437)
+done, rest = sampler.order()[: 20 * 32], sampler.order()[20 * 32 :]
+ways = {
+    "at its place": rest,
+    "in another order": ResumableSampler(1437, seed=1).order()[: len(rest)],
+    "from the epoch's start": sampler.order(),
+}
+seen = {
+    name: torch.cat([done, indices]).bincount(minlength=1437).bincount(minlength=3).tolist()
+    for name, indices in ways.items()
+}
+for name, (never, once, twice) in seen.items():
+    print(f"{name:22}  never: {never:4}  once: {once:4}  twice: {twice:4}")
+assert seen["at its place"] == [0, 1437, 0]
+
+# %%
+fig, axis = plots.figure(7.5, 2.8)
+left = torch.zeros(3)
+for times, color in enumerate((plots.RED, plots.BLUE, plots.ORANGE)):
+    counts = torch.tensor([counts[times] for counts in seen.values()])
+    bars = axis.barh(
+        list(seen), counts, left=left, color=color, label=["never", "once", "twice"][times]
+    )
+    axis.bar_label(
+        bars, [f"{n:,}" if n else "" for n in counts.tolist()], label_type="center", color="white"
+    )
+    left += counts
+axis.invert_yaxis()
+axis.grid(False)
+axis.set(xlabel="images of one epoch", ylabel="the run goes on")
+axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+plots.show(
+    fig,
+    alt="Three horizontal bars of 1,437 images. "
+    + " ".join(
+        f"Going on {name}: {never} never, {once} once, {twice} twice."
+        for name, (never, once, twice) in seen.items()
+    ),
+    caption="Only the run that knows its place trains on every image exactly once.",
+)
 
 # %% [markdown]
 # Why does the *training loop* report progress, with `advance`, and not the sampler itself? Because
@@ -435,9 +488,54 @@ with lesson.expect_error(
 # %% [markdown]
 # ### The gradient scaler
 #
-# Mixed precision multiplies the loss by a scale that adapts. A scaler that starts anew at 65,536 may
-# overflow, and skips steps until it has found its scale again. A *disabled* scaler saves an empty
-# dictionary, which an enabled one refuses:
+# Mixed precision multiplies the loss by a scale, so that small gradients do not vanish in 16 bits. If
+# a gradient overflows, the scaler skips the step and halves the scale. It starts at 65,536.
+#
+# <details><summary>Predict: after a resume without the scaler's state, what happens in the first
+# steps?</summary>
+#
+# They overflow and are skipped: the batch is read, the loss is printed, and the weights stay.
+# </details>
+
+
+# %%
+def scales_of(model, optimizer, scaler, count):
+    """Train in float16, and return the scale at the start and after each step."""
+    images, labels = (tensor[:64] for tensor in digits().tensors)
+    scales = [scaler.get_scale()]
+    for _ in range(count):
+        with torch.autocast("cpu", dtype=torch.float16):
+            loss = nn.functional.cross_entropy(model(images), labels, reduction="sum")
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+    return scales
+
+
+def skipped(scales):
+    return sum(after < before for before, after in pairwise(scales))
+
+
+model = MLP()
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+scaler = torch.amp.GradScaler("cpu")
+print("a new run:          first scale", int(scales_of(model, optimizer, scaler, 10)[0]))
+kept, trained = scaler.state_dict(), copy.deepcopy(model.state_dict())
+
+resumed_skips = {}
+for name in ("with its state", "without"):
+    model.load_state_dict(trained)
+    scaler = torch.amp.GradScaler("cpu")
+    if name == "with its state":
+        scaler.load_state_dict(kept)
+    resumed_skips[name] = skipped(scales_of(model, optimizer, scaler, 8))
+    print(f"resumed {name + ':':15} steps skipped: {resumed_skips[name] or 'none'}")
+assert resumed_skips["with its state"] == 0 < resumed_skips["without"]
+
+# %% [markdown]
+# A *disabled* scaler saves an empty dictionary, which an enabled one refuses:
 
 # %%
 scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
@@ -491,14 +589,21 @@ assert averages[True].module.running_mean < norm.running_mean
 #
 # Same process, same memory: a resume inside a notebook may work by luck. So: a process of its own,
 # killed inside step 70 (the second epoch goes from 46 to 90), and a **new** process that goes on, with
-# two data workers this time, which must not matter.
+# with two data workers this time, which must not matter.
+#
+# <details><summary>Predict: it saves every 22 steps and after each epoch. From which step does the new
+# process go on, and how many steps were lost?</summary>
+#
+# From 66, the last multiple of 22 before 70. Steps 67 to 69 were done and are done again; step 70 was
+# not finished.
+# </details>
 
 # %%
 from course_utils.training import train_in_new_process
 
 print("straight:", train_in_new_process(scratch / "straight", "--epochs=2"))
 print("killed:  ", train_in_new_process(scratch / "killed", "--epochs=2", kill_at=70))
-print("files:   ", *sorted(path.name for path in (scratch / "killed").glob("*.pt")))
+print("saved at:", *sorted(path.name[5:13] for path in (scratch / "killed").glob("*.pt")))
 print("resumed: ", train_in_new_process(scratch / "killed", "--epochs=2", "--workers=2"))
 
 # %%
@@ -539,8 +644,36 @@ print("best:  ", manager.best().name)
 assert "0.93" in manager.best().name
 
 # %% [markdown]
-# Files are the safe place for the best model. In memory, remember lesson 01: `best = model.state_dict()`
-# keeps the *last* weights under the name of the best.
+# ### The "best" that is not
+#
+# Many runs keep the best weights in memory instead, with `best = model.state_dict()`.
+#
+# <details><summary>Predict: training goes on for 25 steps after that line. How many of the model's 20
+# tensors does <code>best</code> still hold as they were?</summary>
+#
+# None. A state_dict refers to the live tensors (lesson 01), so `best` is the *last* model. A shallow
+# `dict(...)` copies the names only.
+# </details>
+
+# %%
+run = digits_run(epochs=1)
+list(islice(steps(run), 20))
+model = run.state.model
+candidates = {
+    "model.state_dict()": model.state_dict(),
+    "dict(model.state_dict())": dict(model.state_dict()),
+    "copy.deepcopy(model.state_dict())": copy.deepcopy(model.state_dict()),
+}
+at_best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+list(steps(run))  # the remaining 25 steps of the epoch
+for name, best in candidates.items():
+    kept = len(at_best) - len(differences(at_best, best))
+    print(f"{name:33} kept {kept:2} of {len(at_best)} tensors")
+assert differences(at_best, candidates["dict(model.state_dict())"])
+assert not differences(at_best, candidates["copy.deepcopy(model.state_dict())"])
+
+# %% [markdown]
+# A deep copy keeps them. A file does too, and survives the process.
 #
 # And if the newest file is damaged? `restore` says so and takes the one before.
 
