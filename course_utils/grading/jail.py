@@ -42,7 +42,10 @@ class WeakIsolationWarning(UserWarning):
 
 @cache
 def can_isolate() -> bool:
-    """Whether bubblewrap is here and the kernel lets it, and a namespace within it, be made."""
+    """Whether bubblewrap is here and the kernel lets it, and a namespace within it, be made.
+
+    It cannot where this Python lies under /tmp, since each submission gets an empty /tmp.
+    """
     if sys.platform != "linux" or shutil.which("bwrap") is None:
         return False
     inside = PACKAGE / "grading" / "inside"
@@ -93,13 +96,22 @@ def _walls(package: Path) -> list[str]:
             options += ["--symlink", os.readlink(path), str(path)]
         elif path.exists():
             options += ["--ro-bind", str(path), str(path)]
-    options += ["--tmpfs", "/tmp", "--dir", "/tmp/work"]
-    for path in _python_folders():  # after /tmp, where they may lie
+    for path in _python_folders():
         options += ["--ro-bind", str(path), str(path)]
         if PACKAGE.is_relative_to(path):  # installed, not editable: hide the answers in it
             options += ["--tmpfs", str(PACKAGE), "--remount-ro", str(PACKAGE)]
     options += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    options += ["--ro-bind", str(package), "/course", "--chdir", "/course"]
+    options += [
+        "--tmpfs",
+        "/tmp",
+        "--dir",
+        "/tmp/work",
+        "--ro-bind",
+        str(package),
+        "/course",
+        "--chdir",
+        "/course",
+    ]
     return ["bwrap", *options, "--remount-ro", "/"]
 
 
