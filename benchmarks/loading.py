@@ -36,7 +36,7 @@ def warm(size: str, path: Path, state: State) -> None:
             "raw read": lambda: raw_read(path / "ours.pt", memory),
             "torch.load": lambda: torch.load(path / "ours.pt", weights_only=True),
             "load_checkpoint": lambda: load_checkpoint(path / "ours.pt"),
-            "safetensors": lambda: safetensors.torch.load_file(path / "safetensors"),
+            "safetensors, all touched": lambda: safetensors_load(path / "safetensors"),
             "distributed checkpoint": lambda: dcp.load(ready, storage_reader=reader, no_dist=True),
         }
     )
@@ -61,6 +61,14 @@ def cold(size: str, path: Path) -> None:
     )
     ratios(f"Load {size}, cold", times, "torch.load", "raw read")
     verdict("against the raw cold read", times["load_checkpoint"] / times["raw read"], 1.1)
+
+
+def safetensors_load(path: Path) -> State:
+    """It maps the file and reads nothing yet; a load is done when the numbers are there."""
+    state = safetensors.torch.load_file(path)
+    for tensor in state.values():
+        tensor.flatten().view(torch.uint8)[::4096].sum()
+    return state
 
 
 def raw_read(path: Path, memory: bytearray) -> None:

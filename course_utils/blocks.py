@@ -39,14 +39,14 @@ class BlockWriter:
         self._direct = _set_direct(descriptor, True)
         self._full: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        self._error: OSError | None = None
-        # No thread pool: those take no work any more once the interpreter begins to exit.
-        self._thread = threading.Thread(target=self._write_blocks, name="checkpoint-writer")
-        self._thread.start()
+        self._error: BaseException | None = None
         self._made = 1
         self._held: list[tuple[int, memoryview]] = []
         self._hold: range = range(0)  # blocks with these positions wait for `patch`
         self._block, self._start, self._filled = _new_block(), 0, 0
+        # No thread pool: those take no work any more once the interpreter begins to exit.
+        self._thread = threading.Thread(target=self._write_blocks, name="checkpoint-writer")
+        self._thread.start()
 
     @property
     def position(self) -> int:
@@ -127,7 +127,7 @@ class BlockWriter:
             try:
                 if not self._error:
                     self._write(position, block)
-            except OSError as error:
+            except BaseException as error:
                 self._error = error
             self._free.put(block)
 
@@ -140,6 +140,8 @@ class BlockWriter:
                     raise
                 self._direct = not _set_direct(self._descriptor, False)  # it was worth a try
                 continue
+            if not written:
+                raise OSError(errno.EIO, "the system wrote nothing and gave no reason")
             position, data = position + written, data[written:]
 
 

@@ -1,9 +1,12 @@
 """Turn a state into the pickle ``torch.save`` would write and the storages it refers to."""
 
+import gc
 import io
 import pickle
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -33,9 +36,22 @@ class PickledState:
             raise LeaveItToTorchError
         buffer = io.BytesIO()
         pickler = (_CompactPickler if compact else _Pickler)(buffer)
-        pickler.dump(state)
+        with _no_garbage_collection():
+            pickler.dump(state)
         self.pickle, self.storages = buffer.getvalue(), pickler.storages
         _warn_if_refused(pickler.imported)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pickling makes many objects and no garbage, which the collector would look for in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 # Most objects are of these types; they are passed over quickly.

@@ -14,8 +14,8 @@ from zlib_ng import zlib_ng
 from course_utils.errors import DamagedRecordError
 from course_utils.zipdir import Record
 
-STEP = 1 << 20  # bytes read, then hashed, while they are in the processor's cache
-CHUNK = 4 << 20  # bytes one thread reads at a stretch
+CHUNK = 4 << 20  # bytes read, then hashed, while they are in the processor's cache
+SMALL = 1 << 20  # up to so many bytes are read by the thread that takes them
 AHEAD = 32 << 20  # bytes asked for before they are needed
 THREADS = min(4, os.cpu_count() or 1)
 
@@ -68,7 +68,7 @@ class StorageReader:
     def _begin(self, record: Record) -> None:
         """Give a record its memory; other threads fill it if it is large."""
         read = _Read(record, UntypedStorage(record.size))
-        if record.size > STEP:
+        if record.size > SMALL:
             _ask_for_huge_pages(read.storage)
             view = memory_of(read.storage)
             for start in range(0, record.size, CHUNK):
@@ -107,7 +107,7 @@ def _fill(descriptor: int, memory: memoryview, position: int) -> int:
     """Fill memory from the file and return the CRC-32 of what came."""
     crc32 = 0
     while memory:
-        count = os.preadv(descriptor, [memory[:STEP]], position)
+        count = os.preadv(descriptor, [memory], position)
         if not count:
             raise EOFError
         crc32 = zlib_ng.crc32(memory[:count], crc32)

@@ -40,7 +40,7 @@ class ArchiveWriter:
         entry = Entry((PREFIX + name).encode(), self._out.position, size)
         self.entries.append(entry)
         if size <= STEP:
-            self._add_small(entry, b"".join(_pieces(content)))
+            self._add_small(entry, _bytes(content))
         else:
             self._add_large(entry, _pieces(content))
 

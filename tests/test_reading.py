@@ -18,8 +18,8 @@ SIZES = [0, 1, 63, 4096, 9999, 10_000, 10_001, 40_000]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    """Steps, chunks and window so small that a few kilobytes need many."""
-    monkeypatch.setattr(reading, "STEP", 1000)
+    """Chunks and window so small that a few kilobytes need many."""
+    monkeypatch.setattr(reading, "SMALL", 1000)
     monkeypatch.setattr(reading, "CHUNK", 3000)
     monkeypatch.setattr(reading, "AHEAD", 20_000)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from course_utils import blocks, zipwriter
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.errors import CheckpointWriteError
 from course_utils.ziplayout import LIMIT, Entry, directory, local_header
 
 
@@ -111,6 +112,23 @@ def test_short_writes_are_continued(small_blocks, path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:512], at))
     save_checkpoint(path, {"weight": torch.arange(9000)})
     assert torch.equal(load_checkpoint(path)["weight"], torch.arange(9000))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error")])
+def test_an_error_in_the_writing_thread_ends_the_save(small_blocks, path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    with pytest.raises((MemoryError, CheckpointWriteError)):
+        save_checkpoint(path, {"weight": torch.arange(9000)})
+    assert os.listdir(path.parent) == []
+
+
+def test_a_system_that_writes_nothing(small_blocks, path, monkeypatch):
+    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    with pytest.raises(CheckpointWriteError, match="input/output"):
+        save_checkpoint(path, {"weight": torch.arange(9000)})
 
 
 def test_memory_of_another_device_goes_through_a_buffer(small_blocks, path, monkeypatch):
