@@ -23,15 +23,8 @@ from torch.utils import _pytree as pytree
 
 from course_utils.agreement import probes_like, require_agreement
 from course_utils.durable import write_atomically
-from course_utils.errors import (
-    DamagedCheckpointError,
-    MissingCheckpointError,
-    NotExportableError,
-    UnsafeCheckpointError,
-)
-from course_utils.formats import PROGRAM
-from course_utils.safety import Audit, audit
-from course_utils.trust import Verdict
+from course_utils.errors import NotExportableError
+from course_utils.exported import SIGNATURE, load_onnx, load_package, signature
 
 ADVICE = (
     "An export records one run. State in Python objects becomes a constant: keep it in buffers. "
@@ -93,8 +86,13 @@ def compile_package(
     """
 
     def build(program: ExportedProgram, file: Path) -> Callable[..., Any]:
-        torch._inductor.aoti_compile_and_package(program, package_path=str(file))
-        return torch._inductor.aoti_load_package(str(file))
+        (inputs, _) = program.example_inputs or ((), {})
+        torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(file),
+            inductor_configs={"aot_inductor.metadata": {SIGNATURE: signature(inputs)}},
+        )
+        return load_package(file, trusted=True)
 
     _export("compiled package", module, example, path, build, probes, tolerance)
 
@@ -119,69 +117,6 @@ def export_onnx(
         return load_onnx(file)
 
     _export("ONNX model", module, example, path, build, probes, tolerance)
-
-
-def load_program(path: str | os.PathLike[str], *, trusted: bool = False) -> ExportedProgram:
-    """Load a ``torch.export`` file, from strangers only if it holds nothing but operators.
-
-    ``torch.export.load`` has no ``weights_only``: pickles in the file may run anything, and so
-    may the sizes and containers that its JSON describes, which are evaluated and imported.
-
-    Args:
-        path: a file by `export_program` or ``torch.export.save``.
-        trusted: you made it or trust its maker; else it is audited first.
-
-    Raises:
-        MissingCheckpointError: there is no such file.
-        UnsafeCheckpointError: not trusted, and loading it would do more than call operators.
-        DamagedCheckpointError: torch cannot read it.
-    """
-    if not trusted:
-        _require_only_operators(audit(path))
-    _require_file(path)
-    try:
-        return torch.export.load(path)
-    except Exception as error:  # whatever its JSON, zip and pickle readers raise
-        raise DamagedCheckpointError(f"{path}: torch.export cannot read it ({error})") from error
-
-
-def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Callable[..., Any]:
-    """Load an AOTInductor package that you made or whose maker you trust.
-
-    Raises:
-        MissingCheckpointError: there is no such file.
-        UnsafeCheckpointError: it is not trusted. No audit can help: it is machine code.
-        DamagedCheckpointError: torch cannot read it.
-    """
-    _require_file(path)
-    if not trusted:
-        raise UnsafeCheckpointError(
-            f"{path}: a package is machine code, which loading runs; no audit can judge it. "
-            "Pass trusted=True if you made it, else ask for safetensors or ONNX."
-        )
-    try:
-        return torch._inductor.aoti_load_package(str(path))
-    except Exception as error:
-        raise DamagedCheckpointError(f"{path}: no usable package ({error})") from error
-
-
-def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
-    """Load an ONNX file into onnxruntime, as a function from tensors to tensors.
-
-    An ONNX file is plain data: a graph of named operators and their weights.
-    """
-    import onnxruntime  # an extra: only who uses ONNX needs it
-
-    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
-    names = [node.name for node in session.get_inputs()]
-
-    def run(*inputs: Tensor) -> Any:
-        arrays = (x.detach().cpu().numpy() for x in inputs)
-        outputs = session.run(None, dict(zip(names, arrays, strict=True)))
-        tensors = tuple(torch.from_numpy(array) for array in outputs)
-        return tensors[0] if len(tensors) == 1 else tensors
-
-    return run
 
 
 def _export(
@@ -214,7 +149,7 @@ def _export(
 
 def _program(module: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     # torch.export takes a size of 1 for a constant, so two rows at least.
-    inputs = tuple(torch.cat([x, x]) if len(x) == 1 else x for x in inputs)
+    inputs = tuple(torch.cat([x, x]) if len(x) == 1 else x.contiguous() for x in inputs)
     batch = Dim("batch", min=1)
     try:
         program = torch.export.export(
@@ -248,22 +183,6 @@ def _warn_about_devices(program: ExportedProgram, name: str) -> None:
             "runs. Keep such tensors as buffers, or load it with "
             "torch.export.passes.move_to_device_pass.",
             stacklevel=5,
-        )
-
-
-def _require_file(path: str | os.PathLike[str]) -> None:
-    if not Path(path).is_file():
-        raise MissingCheckpointError(f"{path}: there is no such file.")
-
-
-def _require_only_operators(found: Audit) -> None:
-    """Accept what the audit says of every program, that it calls operators, and nothing else."""
-    beyond = [finding for finding in found.findings if finding.where]
-    if found.format != PROGRAM or beyond or found.verdict is not Verdict.NEEDS_GLOBALS:
-        reasons = "; ".join(f"{finding.where} {finding.reason}" for finding in beyond[:3])
-        raise UnsafeCheckpointError(
-            f"{found.path}: {found.verdict.value} ({found.format}). {reasons or 'Not a program'}. "
-            "Not loaded. If you made the file, pass trusted=True; else ask for safetensors or ONNX."
         )
 
 

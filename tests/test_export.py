@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -21,14 +23,8 @@ from course_utils.errors import (
     NotExportableError,
     UnsafeCheckpointError,
 )
-from course_utils.export import (
-    compile_package,
-    export_onnx,
-    export_program,
-    load_onnx,
-    load_package,
-    load_program,
-)
+from course_utils.export import compile_package, export_onnx, export_program
+from course_utils.exported import load_onnx, load_package, load_program
 from course_utils.models import DigitsCNN
 
 X = torch.rand(4, 3) + 1
@@ -201,11 +197,17 @@ def test_onnx_agrees_to_rounding_for_any_batch(tmp_path):
     assert b".py" not in (tmp_path / "model.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("load", [load_program, load_package])
-@pytest.mark.parametrize("trusted", [True, False])
-def test_a_missing_file_is_named(load, trusted, tmp_path):
+def trusting(load):
+    return lambda path: load(path, trusted=True)
+
+
+ALL_LOADERS = [trusting(load_program), trusting(load_package), load_onnx]
+
+
+@pytest.mark.parametrize("load", [*ALL_LOADERS, load_program, load_package])
+def test_a_missing_file_is_named(load, tmp_path):
     with pytest.raises(MissingCheckpointError, match="missing"):
-        load(tmp_path / "missing.pt2", trusted=trusted)
+        load(tmp_path / "missing.pt2")
 
 
 def test_a_package_that_is_not_trusted_is_refused(program, monkeypatch):
@@ -225,12 +227,12 @@ def test_what_is_no_program_is_refused(tmp_path):
         load_program(tmp_path / "checkpoint.pt2")
 
 
-@pytest.mark.parametrize("load", [load_program, load_package])
+@pytest.mark.parametrize("load", ALL_LOADERS)
 def test_a_damaged_file_is_named(load, program, tmp_path):
     cut = tmp_path / "cut.pt2"
     cut.write_bytes(program[1].read_bytes()[:-500])
     with pytest.raises(DamagedCheckpointError, match=r"cut\.pt2"):
-        load(cut, trusted=True)
+        load(cut)
 
 
 def compiler():
@@ -251,17 +253,44 @@ def package(tmp_path_factory):
     return model.eval(), path
 
 
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    return build_runner(tmp_path_factory.mktemp("cpp"), "run_package.cpp")
+
+
 @needs_compiler
-def test_the_package_agrees_to_rounding_and_cpp_gives_the_same_bits(package, tmp_path):
+def test_the_package_agrees_to_rounding_and_cpp_gives_the_same_bits(package, runner, tmp_path):
     torch.set_num_threads(1)
     model, path = package
     run = load_package(path, trusted=True)
-    program = build_runner(tmp_path, "run_package.cpp")
     with torch.no_grad():
         for size in (1, 33):
             images = torch.rand(size, 1, 8, 8)
             torch.testing.assert_close(run(images), model(images), atol=1e-5, rtol=0)
-            assert torch.equal(run_in_cpp(program, path, images, tmp_path), run(images))
+            assert torch.equal(run_in_cpp(runner, path, images, tmp_path), run(images))
+            turned = images.transpose(2, 3)
+            torch.testing.assert_close(run(turned), model(turned), atol=1e-5, rtol=0)
+
+
+PLAIN = """
+import sys, torch
+package = torch._inductor.aoti_load_package(sys.argv[1])
+torch.save(package(torch.ones(2, 1, 16, 16)), sys.argv[2])
+"""
+
+
+@needs_compiler
+def test_images_of_another_size_are_refused_where_plain_torch_answers_nonsense(
+    package, runner, tmp_path
+):
+    (model, path), large = package, torch.ones(2, 1, 16, 16)
+    subprocess.run([sys.executable, "-c", PLAIN, path, tmp_path / "plain.pt"], check=True)
+    assert not torch.allclose(torch.load(tmp_path / "plain.pt"), model(large), atol=1e-3)
+    for run in (load_package(path, trusted=True), lambda x: run_in_cpp(runner, path, x, tmp_path)):
+        with pytest.raises(RuntimeError, match=r"Float\[1, 8, 8\].*got Float\[1, 16, 16\]"):
+            run(large)
+        with pytest.raises(RuntimeError, match=r"got Double\[1, 8, 8\]"):
+            run(IMAGES.double())
 
 
 class TouchWhenLoaded:
