@@ -6,7 +6,7 @@
 # was expected and what came. Each wrong attempt earns a better hint. If you give up,
 # `solution("01.1")` in a cell of your own shows the answer.
 #
-# **Time:** 13 minutes. **Needs:** [the lesson](../01_state_dict_anatomy.ipynb).
+# **Time:** 63 minutes. **Needs:** [the lesson](../01_state_dict_anatomy.ipynb).
 
 # %%
 from course_utils.grading import check, solution
@@ -55,6 +55,76 @@ def keep_best(model, train_step, evaluate, steps):
 
 # %%
 check("01.2", keep_best)
+
+# %% [markdown]
+# ## 01.3 Why 4 MB?
+#
+# *medium, 10 minutes*
+#
+# A checkpoint of a few small tensors takes 4 MB: some of them are windows on large storages, and
+# `torch.save` writes whole storages.
+#
+# Write `slim(state)`. It returns a dictionary with the same names, values, dtypes and shapes, in
+# which no tensor holds a byte that it does not show. Where two names stand for one and the same
+# tensor (tied weights), they still share one memory, so that the file holds it once. That last part
+# is worth half.
+
+# %%
+def slim(state):
+    """Return the same tensors without the bytes that they do not show."""
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+# %%
+check("01.3", slim)
+
+# %% [markdown]
+# ## 01.4 Read without running
+#
+# *hard, 20 minutes*
+#
+# A colleague sends you a `.pt` file. Before anybody loads it, you want to know what its pickle would
+# import: harmless rebuild functions, a class of a project that you do not have, or `posix.system`.
+#
+# Write `imports(path)` with the standard library alone (`zipfile`, `pickle`, `pickletools`). It
+# returns the set of all globals of the file's `data.pkl`, the harmless ones too, as texts such as
+# `"torch._utils._rebuild_tensor_v2"`. **Nothing of the file may run**, nothing may be imported. The
+# file may have been renamed, and may be written with `pickle_protocol=4`.
+
+# %%
+def imports(path):
+    """Return the set of globals that loading the file would import."""
+    raise NotImplementedError
+
+# %%
+check("01.4", imports)
+
+# %% [markdown]
+# ## 01.5 Match by name
+#
+# *hard, 20 minutes*
+#
+# Between the save and today somebody changed the order of the model's layers. The model's weights
+# are matched by name and load rightly; the optimizer's moments are matched by position and end up
+# with the wrong parameters, without an error.
+#
+# Write `load_optimizer(optimizer, saved)`. The optimizer and the one that was saved were both built
+# with `model.named_parameters()`, so every group of `saved["param_groups"]` has `"param_names"`
+# beside `"params"`. After it,
+#
+# - every parameter has the state that was saved under **its name**; one that is new, or had no
+#   state, has none,
+# - the groups, the same in number and order, have the saved settings (learning rate, …) and their
+#   own parameters,
+# - `saved` is as it was, and **stays** so when the optimizer steps: the lesson showed that loading
+#   does not copy. This last point is worth half.
+
+# %%
+def load_optimizer(optimizer, saved):
+    """Load an optimizer's state by the names of its parameters."""
+    optimizer.load_state_dict(saved)
+
+# %%
+check("01.5", load_optimizer)
 
 # %% [markdown]
 # Back to [the lesson](../01_state_dict_anatomy.ipynb).

@@ -1,0 +1,111 @@
+"""Exercise 01.4: list a file's imports without making them."""
+
+import importlib
+import os
+import random
+import sys
+import tempfile
+import types
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+
+TASK = Task(
+    title="Read without running",
+    difficulty="hard",
+    minutes=20,
+    answer="imports",
+    text="""
+A colleague sends you a `.pt` file. Before anybody loads it, you want to know what its pickle would
+import: harmless rebuild functions, a class of a project that you do not have, or `posix.system`.
+
+Write `imports(path)` with the standard library alone (`zipfile`, `pickle`, `pickletools`). It
+returns the set of all globals of the file's `data.pkl`, the harmless ones too, as texts such as
+`"torch._utils._rebuild_tensor_v2"`. **Nothing of the file may run**, nothing may be imported. The
+file may have been renamed, and may be written with `pickle_protocol=4`.
+""",
+    hints=(
+        "`zipfile` opens the file; look for the entry whose name ends in `/data.pkl`.",
+        "Protocol 2 names an import in `GLOBAL`; protocol 4 puts two texts on the stack, "
+        "possibly from the memo, and says `STACK_GLOBAL`.",
+        "Let Python keep the stack: in a subclass of `pickle.Unpickler`, `find_class` notes the "
+        "name and returns a class of yours that accepts everything and does nothing.",
+    ),
+    starter='''
+def imports(path):
+    """Return the set of globals that loading the file would import."""
+    raise NotImplementedError
+''',
+)
+
+HARMLESS = {
+    "collections": ["Counter", "OrderedDict", "deque"],
+    "decimal": ["Decimal"],
+    "fractions": ["Fraction"],
+    "pathlib": ["PurePosixPath"],
+}
+
+
+def cases(seed: int) -> list[Case]:
+    """A file that acts, plain ones of both protocols, and one of a project that is not there."""
+    rng = random.Random(seed)
+    some = rng.sample(["Counter", "OrderedDict", "deque", "Decimal", "Fraction"], 3)
+    project = f"project_{rng.randrange(1000)}"
+    return [
+        {"objects": [], "acts": True, "protocol": 2},
+        {"objects": ["OrderedDict", "Fraction"], "protocol": 2},
+        {"objects": ["Counter", "deque", "PurePosixPath"], "protocol": 4},
+        {"objects": some, "protocol": 2, "project": project},
+        {"objects": some, "acts": True, "protocol": 4, "project": project},
+    ]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Return the names, and whether the file's own code has run."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace"
+        path = _write(Path(folder), case, trace)
+        return {"imports": sorted(answer(path)), "ran": trace.exists()}
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """Nothing may have run; then compare the names."""
+    if observed["ran"]:
+        return wrong("The file's own code has run: it made a folder on your machine.")
+    missing = sorted(set(expected["imports"]) - set(observed["imports"]))
+    surplus = sorted(set(observed["imports"]) - set(expected["imports"]))
+    if missing:
+        return wrong(f"{missing[0]} is imported too, but is not in your set.")
+    if surplus:
+        return wrong(f"{surplus[0]} is in your set, but the pickle does not import it.")
+    return RIGHT
+
+
+class _Acts:
+    """Makes a folder when it is loaded: a stand-in for what an attacker would do."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = str(trace)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (self.trace,)
+
+
+def _write(folder: Path, case: Case, trace: Path) -> Path:
+    content: dict[str, Any] = {"weight": torch.zeros(2, 2), "note": "csystem\nexec\n"}
+    if case.get("acts"):
+        content["config"] = _Acts(trace)
+    for module, names in HARMLESS.items():
+        for name in filter(case["objects"].__contains__, names):
+            content[name] = getattr(importlib.import_module(module), name)()
+    project = case.get("project")
+    if project:
+        sys.modules[project] = module_ = types.ModuleType(project)
+        module_.Net = type("Net", (), {"__module__": project})  # type: ignore[attr-defined]
+        content["net"] = module_.Net()
+    torch.save(content, folder / "first_name.pt", pickle_protocol=case["protocol"])
+    sys.modules.pop(project or "", None)
+    return (folder / "first_name.pt").rename(folder / "renamed.pt")
