@@ -11,7 +11,11 @@ from zlib_ng import zlib_ng
 
 from course_utils.anatomy import Archive, read_archive, read_tensors
 from course_utils.archive import read_records
-from course_utils.errors import DamagedCheckpointError, MissingCheckpointError
+from course_utils.errors import (
+    DamagedCheckpointError,
+    MissingCheckpointError,
+    UnsupportedCheckpointError,
+)
 from course_utils.inert import Call, Global, PersistentId
 from course_utils.safetensors_header import MalformedHeaderError, read_header
 from course_utils.tensor_info import TensorInfo, is_tensor
@@ -64,9 +68,12 @@ def damaged_records(path: str | os.PathLike[str]) -> dict[str, str]:
         CheckpointError: the directory itself cannot be read; see `archive.read_records`.
     """
     path = Path(path)
+    if path.suffix == ".safetensors":
+        raise UnsupportedCheckpointError(f"{path}: the safetensors format has no checksums.")
     problems = {}
+    records = read_records(path)
     with open(path, "rb") as file:
-        for name, record in read_records(path).items():
+        for name, record in records.items():
             if record.compressed:
                 problems[name] = "is compressed, so it was not written by torch.save"
             elif _crc32(file.fileno(), record) != record.crc32:
