@@ -11,7 +11,7 @@ from course_utils.errors import (
     NotACheckpointError,
     UnsupportedCheckpointError,
 )
-from course_utils.zipdir import ZIP, MalformedZipError, Record, read_directory
+from course_utils.zipdir import ZIP, Locate, MalformedZipError, Record, read_directory
 
 LEGACY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization's magic number
 RESAVE = "Load it where it was made and save its state_dict again with torch.save."
@@ -31,10 +31,16 @@ def read_records(path: str | os.PathLike[str]) -> dict[str, Record]:
         return records_of(path, file)
 
 
-def records_of(path: Path, file: BinaryIO) -> dict[str, Record]:
-    """Do what `read_records` does with a file that `open_checkpoint` has opened."""
+def records_of(path: Path, file: BinaryIO, locate: Locate | None = None) -> dict[str, Record]:
+    """Do what `read_records` does with a file that `open_checkpoint` has opened.
+
+    Args:
+        path: for messages.
+        file: the open file.
+        locate: as for `read_directory`.
+    """
     try:
-        records = read_directory(file, os.fstat(file.fileno()).st_size)
+        records = read_directory(file, os.fstat(file.fileno()).st_size, locate)
     except MalformedZipError as error:
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "

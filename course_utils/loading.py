@@ -3,7 +3,8 @@
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from mmap import ACCESS_COPY
 from mmap import mmap as MemoryMap
 from pathlib import Path
@@ -24,8 +25,8 @@ from course_utils.errors import (
 )
 from course_utils.locks import lock_shared
 from course_utils.reading import StorageReader, memory_of
-from course_utils.zipcheck import check_bookkeeping
-from course_utils.zipdir import Record
+from course_utils.zipcheck import ALIGNMENT, check_bookkeeping, predict
+from course_utils.zipdir import Locate, Record
 
 REMEDY = "Use an earlier checkpoint or another copy."
 
@@ -61,22 +62,37 @@ def load_checkpoint(
     path = Path(path)
     with open_checkpoint(path) as file, _explained(path):
         lock_shared(file.fileno())  # retention leaves a file alone while it is being read
-        records = _stored_records(path, file)
-        others = _read_others(file, records)
-        alignment = int(others.get(".storage_alignment", b"64"))
-        check_bookkeeping(file.fileno(), list(records.values()), alignment)
-        tensors = [record for record in records.values() if _holds_tensor(record)]
-        with StorageReader(file.fileno(), tensors) as reader:
-            if mmap and verify_mapped:
-                reader.verify_rest()
-            take = _mapped(file) if mmap else reader.take
-            archive = _Archive(records, others, take)
-            state = _load(
-                archive, map_location, _weights_only_unpickler, weights_only=True, encoding="utf-8"
-            )
-            if not mmap and not _is_meta_location(map_location):
-                reader.verify_rest()
-            return state
+        reading = partial(_read, file, map_location, mmap, verify_mapped)
+        with suppress(DamagedRecordError, DamagedCheckpointError):
+            return reading(_stored_records(path, file, predict), predicted=True)
+        # Damaged, or laid out by another program: a stricter reading tells.
+        return reading(_stored_records(path, file), predicted=False)
+
+
+def _read(
+    file: BinaryIO,
+    map_location: Any,
+    mmap: bool,
+    verify_mapped: bool,
+    records: Mapping[str, Record],
+    *,
+    predicted: bool,
+) -> Any:
+    others = _read_others(file, records)
+    tensors = [record for record in records.values() if _holds_tensor(record)]
+    with StorageReader(file.fileno(), tensors) as reader:
+        if mmap and verify_mapped:
+            reader.verify_rest()
+        archive = _Archive(records, others, _mapped(file) if mmap else reader.take)
+        state = _load(
+            archive, map_location, _weights_only_unpickler, weights_only=True, encoding="utf-8"
+        )
+        if not mmap and not _is_meta_location(map_location):
+            reader.verify_rest()
+    alignment = int(others.get(".storage_alignment", str(ALIGNMENT)))
+    if not check_bookkeeping(file.fileno(), list(records.values()), alignment) and predicted:
+        raise DamagedRecordError(None, "it is not laid out as torch does")
+    return state
 
 
 class _Archive:
@@ -120,8 +136,8 @@ def _mapped(file: BinaryIO) -> Callable[[Record], UntypedStorage]:
     return lambda record: whole[record.offset : record.offset + record.size]
 
 
-def _stored_records(path: Path, file: BinaryIO) -> dict[str, Record]:
-    records = records_of(path, file)
+def _stored_records(path: Path, file: BinaryIO, locate: Locate | None = None) -> dict[str, Record]:
+    records = records_of(path, file, locate)
     for record in records.values():
         if record.compressed:
             raise UnsupportedCheckpointError(

@@ -1,19 +1,45 @@
 """Verify the bytes of an archive that no CRC-32 covers: headers, padding and directory."""
 
 import os
+import zipfile
+from typing import BinaryIO
 
 from course_utils.errors import DamagedRecordError
 from course_utils.zipdir import LOCAL_HEADER, Record
 from course_utils.ziplayout import CRC_POSITION, Entry, descriptor, directory, local_header
 
+ALIGNMENT = 64  # of the data in the file, in bytes: torch's default
 SIZES_END = CRC_POSITION + 12  # torch leaves CRC-32 and sizes zero before the data
 
 
-def check_bookkeeping(file: int, records: list[Record], alignment: int) -> None:
+def predict(_file: BinaryIO, entry: zipfile.ZipInfo) -> Record:
+    """Locate a record where torch would have put it, without reading its local header.
+
+    Reading the headers of a file that is not in memory, here and there, would keep the system
+    from reading the data ahead: a cold load takes half as long again. `check_bookkeeping` tells
+    afterwards whether the prediction was right.
+    """
+    name = entry.orig_filename.encode()
+    place = Entry(name, entry.header_offset, entry.file_size, entry.CRC)
+    padding = entry.header_offset + LOCAL_HEADER.size + len(name)
+    return Record(
+        name=entry.filename,
+        header=entry.header_offset,
+        padding=padding,
+        offset=entry.header_offset + len(local_header(place, ALIGNMENT)),
+        size=entry.file_size,
+        stored=entry.compress_size,
+        crc32=entry.CRC,
+        compressed=entry.compress_type != zipfile.ZIP_STORED,
+    )
+
+
+def check_bookkeeping(file: int, records: list[Record], alignment: int = ALIGNMENT) -> bool:
     """Compare all that is not data with what torch writes around these records.
 
-    A file laid out by another program, in which hardly a record looks like torch's, passes: then
-    the strict reading of its directory must do.
+    Returns:
+        False for a file laid out by another program: hardly a record looks like torch's. Then
+        the strict reading of its directory must do.
 
     Args:
         file: descriptor of the open file.
@@ -36,12 +62,13 @@ def check_bookkeeping(file: int, records: list[Record], alignment: int) -> None:
             changed.append(record)
         end = record.offset + record.size + len(after)
     if len(changed) > len(records) // 2:
-        return
+        return False
     if changed:
         raise DamagedRecordError(changed[0].name, "its header has changed")
     expected = directory(entries, end)
     if os.pread(file, len(expected) + 1, end) != expected:
         raise DamagedRecordError(None, "it does not fit the records")
+    return True
 
 
 def _prefix(file: int, record: Record) -> bytes:

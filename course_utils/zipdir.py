@@ -8,6 +8,7 @@ refused here. The format is in PKWARE's APPNOTE.TXT, section 4.3.
 
 import struct
 import zipfile
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, BinaryIO, NamedTuple
 
@@ -52,12 +53,16 @@ class Record(NamedTuple):
         return min(self.offset & -self.offset, 4096) if self.offset else 4096
 
 
-def read_directory(file: BinaryIO, size: int) -> list[Record]:
+Locate = Callable[[BinaryIO, zipfile.ZipInfo], Record]
+
+
+def read_directory(file: BinaryIO, size: int, locate: Locate | None = None) -> list[Record]:
     """Return the records of a zip file in the order of its directory.
 
     Args:
         file: positioned anywhere.
         size: of the file, in bytes.
+        locate: tells where a record's data lies; by default its local header is read for that.
 
     Raises:
         MalformedZipError: says what is wrong with it.
@@ -68,7 +73,7 @@ def read_directory(file: BinaryIO, size: int) -> list[Record]:
     except (zipfile.BadZipFile, ValueError, struct.error, OverflowError, NotImplementedError) as e:
         raise MalformedZipError(f"its directory is unreadable ({e})") from None
     _refuse_odd_names(entries)
-    records = [_locate(file, entry) for entry in entries]
+    records = [(locate or _locate)(file, entry) for entry in entries]
     ordered = sorted(records, key=lambda record: record.header)
     for record, after in pairwise(ordered):
         if record.offset + record.stored > after.header:

@@ -138,3 +138,25 @@ def damage(path, record, position):
     content = bytearray(path.read_bytes())
     content[record.offset + position] ^= 8
     path.write_bytes(content)
+
+
+def test_a_file_of_torchs_layout_is_read_without_looking_at_its_headers_first(path, monkeypatch):
+    """Reads here and there would spoil the reading ahead of a file that is not in memory."""
+    preadv, pread, calls = os.preadv, os.pread, []
+    monkeypatch.setattr(os, "preadv", lambda *a: (calls.append("data"), preadv(*a))[1])
+    monkeypatch.setattr(os, "pread", lambda *a: (calls.append("header"), pread(*a))[1])
+    monkeypatch.setattr(reading, "THREADS", 1)
+    load_checkpoint(path)
+    first_header = calls.index("header")
+    assert "data" not in calls[first_header:]
+
+
+def test_a_file_with_another_alignment(tmp_path, state):
+    path = tmp_path / "aligned.pt"
+    with torch.utils.serialization.config.patch("save.storage_alignment", 4096):
+        torch.save(state, path)
+    loaded = load_checkpoint(path)
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    damage(path, read_records(path)["data/7"], 0)
+    with pytest.raises(DamagedCheckpointError, match="data/7"):
+        load_checkpoint(path)
