@@ -1,0 +1,82 @@
+"""Exercise 06.3: allow a class for one load, and not a moment longer."""
+
+import tempfile
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+
+TASK = Task(
+    title="One exception, for one load",
+    difficulty="medium",
+    minutes=10,
+    answer="load_allowing",
+    text="""
+A friend's checkpoint holds an object of a class you know. Write `load_allowing(path, classes)`:
+it loads the file with these classes allowed besides plain data. Everything else stays refused,
+and after the call, whether it went well or not, the classes are no longer allowed.
+""",
+    hints=(
+        "`torch.serialization.add_safe_globals` allows for the rest of the process.",
+        "There is a context manager that takes the permission back.",
+        "`with torch.serialization.safe_globals(classes): return torch.load(path, "
+        "weights_only=True)`",
+    ),
+    starter='''
+import torch
+
+
+def load_allowing(path, classes):
+    """Load a checkpoint with some classes allowed, for this load only."""
+    torch.serialization.add_safe_globals(classes)
+    return torch.load(path)
+''',
+)
+CLASSES: dict[str, Any] = {"Fraction": Fraction, "Decimal": Decimal}
+
+
+def cases(seed: int) -> list[Case]:
+    """The class that is needed, both, another one, and none."""
+    return [
+        {"holds": "Fraction", "allowed": ["Fraction"], "value": 2 + seed % 97},
+        {"holds": "Decimal", "allowed": ["Fraction", "Decimal"], "value": 3 + seed % 89},
+        {"holds": "Decimal", "allowed": ["Fraction"], "value": 5},
+        {"holds": "Fraction", "allowed": [], "value": 7},
+    ]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Return what was loaded, and whether a plain load takes the file afterwards."""
+    allowed = [CLASSES[name] for name in case["allowed"]]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "file.pt")
+        torch.save({"value": CLASSES[case["holds"]](case["value"])}, path)
+        before = len(torch.serialization.get_safe_globals())
+        try:
+            outcome = str(answer(path, allowed)["value"])
+        except Exception as error:
+            outcome = type(error).__name__
+        left = len(torch.serialization.get_safe_globals()) - before
+        torch.serialization.clear_safe_globals()
+    return {"outcome": outcome, "still allowed": left}
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """What came, then what is left open."""
+    if observed["outcome"] != expected["outcome"]:
+        if case["holds"] in case["allowed"]:
+            return wrong(
+                "The class was allowed, but the file was not loaded.", *_both(expected, observed)
+            )
+        return wrong("A class that was not allowed got in.", *_both(expected, observed))
+    if observed["still allowed"]:
+        return wrong("The classes are still allowed after the call.", credit=0.5)
+    return RIGHT
+
+
+def _both(expected: Plain, observed: Plain) -> tuple[Any, Any]:
+    return expected["outcome"], observed["outcome"]

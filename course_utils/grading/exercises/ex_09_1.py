@@ -1,0 +1,79 @@
+"""Exercise 09.1: export a program whose batch is free."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+
+TASK = Task(
+    title="A program with a free batch",
+    difficulty="easy",
+    minutes=12,
+    answer="export",
+    text="""
+Write `export(module, example)`. It returns a `torch.export` program that computes what the module
+computes in `eval()` mode, for a batch of **any** size. The example is one tensor, its first
+dimension the batch. Leave the module in the mode it was in.
+""",
+    hints=(
+        "Sizes become constants unless you say otherwise: `dynamic_shapes`.",
+        '`torch.export.Dim("batch")` is a free size: `dynamic_shapes=({0: batch},)`.',
+        "`module.eval()` first: an exported program cannot change its mode later.",
+    ),
+    starter='''
+import torch
+
+
+def export(module, example):
+    """Return an exported program with a free batch size."""
+    return torch.export.export(module, (example,))
+''',
+)
+
+
+class _Net(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, width)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.linear(x))
+
+
+def cases(seed: int) -> list[Case]:
+    """A module in training mode."""
+    return [{"width": 2 + seed % 5, "training": True, "seed": seed}]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Export; run the program on batches of several sizes."""
+    torch.manual_seed(case["seed"])
+    module = _Net(case["width"]).train(case["training"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = answer(module, torch.rand(4, 3)).module()
+    outputs: dict[str, Any] = {}
+    for size in (4, 1, 7):
+        x = torch.ones(size, 3)
+        try:
+            outputs[str(size)] = program(x).detach()
+        except Exception as error:
+            outputs[str(size)] = type(error).__name__
+    return {"outputs": outputs, "training": module.training}
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """The sizes first, then the values, then the mode."""
+    for size, came in observed["outputs"].items():
+        if isinstance(came, str):
+            return wrong(f"The program refuses a batch of {size}: {came}.", credit=0.0)
+    for size, right in expected["outputs"].items():
+        if not torch.allclose(observed["outputs"][size], right):
+            return wrong("The program computes something else: is dropout at work in it?")
+    if observed["training"] != expected["training"]:
+        return wrong("The program is right, but the module is in another mode now.", credit=0.5)
+    return RIGHT

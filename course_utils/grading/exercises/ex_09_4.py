@@ -1,0 +1,99 @@
+"""Exercise 09.4: state that an export can see."""
+
+import warnings
+from typing import Any
+
+import torch
+
+from course_utils.compare import differences
+from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+
+TASK = Task(
+    title="State that an export can see",
+    difficulty="medium",
+    minutes=15,
+    answer="RunningMax",
+    text="""
+`RunningMax()` divides its input by the largest absolute value it has seen so far, this input
+included. It keeps that number in a Python attribute, which no trace, export or checkpoint knows
+of.
+
+Repair it: the number is a buffer called `largest`, a scalar tensor that begins at 0, is saved
+with the `state_dict`, and is updated in every call, in a trace as well. An input of zeros before
+anything else must not divide by zero: the output is zeros.
+""",
+    hints=(
+        "`self.largest = max(...)` makes a new attribute. A buffer is registered once and "
+        "changed **in place**.",
+        "`self.largest.copy_(torch.maximum(self.largest, x.abs().max()))` stays in the "
+        "tensor world: no `.item()`, "
+        "no `if`.",
+        "Divide by `torch.where(self.largest > 0, self.largest, 1.0)`.",
+    ),
+    starter='''
+import torch
+
+
+class RunningMax(torch.nn.Module):
+    """Divides by the largest absolute value seen so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest = 0.0
+
+    def forward(self, x):
+        self.largest = max(self.largest, x.abs().max().item())
+        return x / self.largest if self.largest else x
+''',
+)
+
+
+def cases(seed: int) -> list[Case]:
+    """Inputs that grow, shrink, are negative, and are zeros first."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        {"inputs": [torch.tensor([1.0, -2.0]), torch.tensor([4.0, 1.0]), torch.tensor([0.5, 1.0])]},
+        {"inputs": [torch.zeros(2), torch.tensor([0.0, -8.0]), torch.zeros(2)]},
+        {"inputs": [torch.randn(2, generator=generator) * scale for scale in (1.0, 5.0, 2.0)]},
+    ]
+
+
+def probe(answer: Any, case: Case) -> Plain:
+    """Run the module, a trace of a fresh one, and one that continues from a state_dict."""
+    first, *rest = case["inputs"]
+    module = answer()
+    outputs = [module(x).detach() for x in case["inputs"]]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        fresh = answer()
+        state = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+        traced = torch.jit.trace(fresh, torch.tensor([3.0, 3.0]), check_trace=False)
+        traced.load_state_dict(state, strict=False)
+        from_trace = [traced(x) for x in case["inputs"]]
+    half = answer()
+    half(first)
+    resumed = answer()
+    resumed.load_state_dict(half.state_dict())
+    return {
+        "outputs": outputs,
+        "trace": from_trace,
+        "resumed": [resumed(x).detach() for x in rest],
+        "state": dict(module.state_dict()),
+        "trains": sorted(name for name, _ in module.named_parameters()),
+    }
+
+
+def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
+    """Values, trace, state, resume."""
+    what = {
+        "outputs": "The module computes something else.",
+        "trains": "The number is a parameter: an optimizer would change it.",
+        "trace": "A trace computes something else: it does not see the number change.",
+        "resumed": "A module that continues from a state_dict computes something else.",
+        "state": "The state_dict is another one: it needs `largest`, a scalar.",
+    }
+    for key, message in what.items():
+        if differences(expected[key], observed[key]):
+            credit = 0.0 if key == "outputs" else 0.5
+            return wrong(message, expected[key], observed[key], credit=credit)
+    return RIGHT

@@ -1,0 +1,13 @@
+"""Takes the permission back only if all went well."""
+
+import torch
+
+MESSAGE = "still allowed after the call"
+CREDIT = 0.5
+
+
+def load_allowing(path, classes):
+    torch.serialization.add_safe_globals([*classes])
+    state = torch.load(path, weights_only=True)
+    torch.serialization.clear_safe_globals()
+    return state
