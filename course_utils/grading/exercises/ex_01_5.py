@@ -28,8 +28,8 @@ beside `"params"`. After it,
   state, has none,
 - the groups, the same in number and order, have the saved settings (learning rate, …) and their
   own parameters,
-- `saved` is as it was, and **stays** so when the optimizer steps: the lesson showed that loading
-  does not copy. This last point is worth half.
+- `saved` is as it was, and **stays** so when the optimizer steps. `Optimizer.load_state_dict`
+  does not copy tensors that fit as they are. This last point is worth half.
 """,
     hints=(
         "From the saved groups, make a dictionary from each name to its number in "

@@ -115,8 +115,8 @@ check("01.4", imports)
 #   state, has none,
 # - the groups, the same in number and order, have the saved settings (learning rate, …) and their
 #   own parameters,
-# - `saved` is as it was, and **stays** so when the optimizer steps: the lesson showed that loading
-#   does not copy. This last point is worth half.
+# - `saved` is as it was, and **stays** so when the optimizer steps. `Optimizer.load_state_dict`
+#   does not copy tensors that fit as they are. This last point is worth half.
 
 # %%
 def load_optimizer(optimizer, saved):
