@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -185,7 +185,7 @@ def _show(report: _Report, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(report.data, indent=1))
         return
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = _console(sys.stdout)
     console.print(_printable(report.headline), style="bold green" if report.fine else "bold red")
     if report.details is not None:
         console.print(_printable(str(report.details)))
@@ -195,9 +195,16 @@ def _failed(error: Exception, status: int, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"error": type(error).__name__, "message": str(error)}))
     else:
-        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        console.print(_printable(str(error)), style="bold red")
+        _console(sys.stderr).print(_printable(str(error)), style="bold red")
     return status
+
+
+def _console(stream: TextIO) -> Console:
+    """Colours on a terminal only, even where FORCE_COLOR is set, as in notebooks."""
+    terminal = stream.isatty()
+    return Console(
+        file=stream, force_terminal=terminal, highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _printable(text: str) -> str:

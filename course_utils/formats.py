@@ -100,7 +100,7 @@ def _inspect_zip(file: Source, where: str, evidence: Evidence, depth: int) -> st
     try:
         records = read_directory(file, file.size)
     except MalformedZipError as error:
-        evidence.add(Verdict.DAMAGED, where, f"zip archive: {error}")
+        evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
         return OTHER_ZIP
     prefix = records[0].name.partition("/")[0] + "/" if records else ""
     parts = {record.name.removeprefix(prefix): record for record in records}

