@@ -85,7 +85,7 @@ def test_what_torch_refuses_is_refused_before_loading(policy):
 @pytest.mark.parametrize(
     "policy",
     ["cpu", torch.device("cpu"), "meta", {"cuda:0": "cpu"}, lambda storage, tag: storage],
-    ids=str,
+    ids=["string", "device", "meta", "dict", "function"],  # the same in every process
 )
 def test_what_torch_accepts_is_accepted(policy):
     state = torch.load(GPU_FILE, map_location=resolve_map_location(policy, GPU_FILE))
