@@ -32,6 +32,7 @@ How to write exercise 03.2
 2. ``solutions/ex_03_2.py``: the reference. It may call the production helper of the lesson.
 3. ``tests/wrong_answers/03_2/*.py``, four or more: a docstring that names the mistake, ``MESSAGE``
    (a part of the report it must get), ``CREDIT`` where it earns some, and the wrong answer itself.
+   Other ways to be right go to ``tests/right_answers/03_2/``: the judge must take them all.
 4. ``python -m course_utils.grading.sheets`` writes the notebook's source; ``make build`` builds it.
 5. ``pytest tests/test_exercises.py -k 03.2``, and ``python -m course_utils.grading.mutants 03.2``,
    which spoils the reference in many ways and lists what the judge did not notice. Add a case,

@@ -20,7 +20,7 @@ never falls again. Repair it.
 
 `make_model()` returns a new model, `make_optimizer(parameters)` a new optimizer. The checkpoint
 holds `"model"` and `"optimizer"`, the `state_dict` of each. Return the model and the optimizer,
-**ready to train on** as if the run had never been stopped.
+**ready to train on** as if the run had never been stopped. All right but the mode is worth half.
 """,
     hints=(
         "Whose parameters does the optimizer change when it steps?",

@@ -42,14 +42,17 @@ TOO_MANY = 200
 
 
 def cases(seed: int) -> list[Case]:
-    """Stops inside the first epoch, in a later one, and between two."""
+    """Stops inside the first epoch, in a later one, between two, and at the end.
+
+    Ten indices or more, so that two right shuffles never happen to be equal.
+    """
     rng = random.Random(seed)
     size = rng.randint(11, 17)
     return [
-        {"size": 8, "batch_size": 2, "epochs": 2, "seed": seed, "stop after": [2, 3]},
-        {"size": 8, "batch_size": 2, "epochs": 3, "seed": seed + 1, "stop after": [4, 6, 8]},
+        {"size": 10, "batch_size": 2, "epochs": 2, "seed": seed, "stop after": [2, 3]},
+        {"size": 12, "batch_size": 3, "epochs": 3, "seed": seed + 1, "stop after": [4, 6, 8]},
         {"size": size, "batch_size": 4, "epochs": 3, "seed": seed + 2, "stop after": [2, 5, 7]},
-        {"size": 6, "batch_size": 3, "epochs": 2, "seed": seed + 3, "stop after": [4]},
+        {"size": 12, "batch_size": 6, "epochs": 2, "seed": seed + 3, "stop after": [4]},
     ]
 
 

@@ -19,7 +19,7 @@ model by name **and** shape, and leaves everything else in the model as it is. I
 list of the checkpoint's names that were left out.
 
 If nothing at all fits, it raises `ValueError`: silence would be taken for success. The checkpoint's
-dictionary must not change.
+dictionary must not change: that is worth half.
 """,
     hints=(
         "`strict=False` forgives names, never shapes.",

@@ -21,7 +21,7 @@ from course_utils.grading import check, solution
 #
 # `make_model()` returns a new model, `make_optimizer(parameters)` a new optimizer. The checkpoint
 # holds `"model"` and `"optimizer"`, the `state_dict` of each. Return the model and the optimizer,
-# **ready to train on** as if the run had never been stopped.
+# **ready to train on** as if the run had never been stopped. All right but the mode is worth half.
 
 # %%
 def resume(make_model, make_optimizer, checkpoint):

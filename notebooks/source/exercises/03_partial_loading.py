@@ -21,7 +21,7 @@ from course_utils.grading import check, solution
 # list of the checkpoint's names that were left out.
 #
 # If nothing at all fits, it raises `ValueError`: silence would be taken for success. The checkpoint's
-# dictionary must not change.
+# dictionary must not change: that is worth half.
 
 # %%
 def load_what_fits(model, checkpoint):
