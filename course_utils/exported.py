@@ -84,7 +84,8 @@ def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Call
 def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
     """Load an ONNX file into onnxruntime, as a function from tensors to tensors.
 
-    An ONNX file is plain data: a graph of named operators and their weights.
+    An ONNX file is plain data: a graph of named operators and their weights. It runs on the
+    CPU, on as many threads as torch uses.
 
     Raises:
         MissingCheckpointError: there is no such file.
@@ -93,8 +94,12 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
     import onnxruntime  # an extra: only who uses ONNX needs it
 
     _require_file(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
     try:
-        session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # its errors share no class of their own
         raise DamagedCheckpointError(f"{path}: onnxruntime cannot read it ({error})") from error
     names = [node.name for node in session.get_inputs()]
