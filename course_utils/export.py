@@ -192,11 +192,15 @@ def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _summary(error: Exception) -> str:
-    """Return what torch's message says is wrong; the rest is how to debug torch."""
+    """Return what torch's message says is wrong, and where; the rest is how to debug torch."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reasons = [line for line in lines[1:] if line.startswith("- ")]
-    text = " ".join(lines[:1] + reasons[:1]).removesuffix(".")
-    return re.sub(r'For more information, run with TORCH_LOGS="[^"]*"\. *', "", text) + "."
+    text = (reasons or lines)[0].removeprefix("- ").split(". ")[0].removesuffix(".")
+    frames = re.findall(r'File "[^"]*?([^/"]+)", line (\d+).*\n\s*(.+)', str(error))
+    if frames:
+        file, line, code = frames[-1]
+        text += f", in {file}, line {line}: `{code.strip()}`"
+    return text + "."
 
 
 @contextmanager

@@ -50,8 +50,8 @@ def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Call
     """Load an AOTInductor package that you made or whose maker you trust.
 
     Left alone, a package takes images of another size or layout than it was compiled for, and
-    returns wrong numbers. The function returned here refuses other sizes and dtypes, which
-    `compile_package` has noted in the file.
+    returns wrong numbers or reads memory that is not its own. The function returned here refuses
+    other sizes and dtypes, which `compile_package` has noted in the file.
 
     Raises:
         MissingCheckpointError: there is no such file.

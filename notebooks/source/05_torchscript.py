@@ -346,14 +346,12 @@ if program is not None:
 #
 # Errors come across, too. The program says what it lacks:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 if program is not None:
     with lesson.expect_error(RuntimeError, match=r"(?s)the C\+\+ program failed.*?\."):
         cpp_runner.run_in_cpp(program, scratch / "digits.pt", torch.rand(4, 5), scratch)
 else:
-    print(
-        "RuntimeError: the C++ program failed: run_module: The following operation failed in the TorchScript interpreter."
-    )
+    print("Skipped, as there is no program.")
 
 # %% [markdown]
 # With CMake, the file `course_utils/cpp/CMakeLists.txt` does the same. It does not use `find_package(Torch)`, which
