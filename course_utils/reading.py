@@ -6,6 +6,7 @@ import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import UntypedStorage
@@ -33,6 +34,7 @@ class StorageReader:
         self._waiting = deque(records)
         self._begun: dict[str, _Read] = {}
         self._ahead = 0
+        self._huge_pages_free = _huge_pages_free() // 2
         self._pool = ThreadPoolExecutor(THREADS, "checkpoint-reader")
 
     def take(self, record: Record) -> UntypedStorage:
@@ -69,7 +71,9 @@ class StorageReader:
         """Give a record its memory; other threads fill it if it is large."""
         read = _Read(record, UntypedStorage(record.size))
         if record.size > SMALL:
-            _ask_for_huge_pages(read.storage)
+            if record.size < self._huge_pages_free:
+                self._huge_pages_free -= record.size
+                _ask_for_huge_pages(read.storage)
             view = memory_of(read.storage)
             for start in range(0, record.size, CHUNK):
                 part = view[start : start + CHUNK]
@@ -118,6 +122,21 @@ def _fill(descriptor: int, memory: memoryview, position: int) -> int:
 def memory_of(storage: UntypedStorage) -> memoryview:
     """Return the bytes of a storage on the CPU; keep the storage alive while you use them."""
     return torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data
+
+
+def _huge_pages_free() -> int:
+    """Return the bytes of free memory in pieces of 2 MiB and more, 0 where it is unknown.
+
+    Where none are left, asking for huge pages makes the system move memory about, for seconds.
+
+    Source:
+        ``/proc/buddyinfo`` in proc(5): free pieces of 4 KiB, 8 KiB, … 4 MiB in each zone.
+    """
+    try:
+        zones = Path("/proc/buddyinfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum((int(n2) << 21) + (int(n4) << 22) for n2, n4 in (z.split()[-2:] for z in zones))
 
 
 def _ask_for_huge_pages(storage: UntypedStorage) -> None:
