@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from IPython.display import Markdown, display
@@ -19,6 +20,7 @@ from course_utils.grading.exercise import (
     load_reference,
 )
 from course_utils.grading.observing import Observation, is_untouched, observe
+from course_utils.grading.plain import unpack
 
 _attempts: Counter[str] = Counter()
 
@@ -91,11 +93,22 @@ def examine(exercise: Exercise, answer: Any, seed: int) -> Report:
     """Probe an answer on the cases of a seed and judge it, all in this process."""
     if is_untouched(answer, exercise.task.starter, exercise.task.answer):
         return Report(exercise.id, "not attempted yet")
-    reference = load_reference(exercise.id)
     cases = exercise.cases(seed)
     observed = [observe(exercise.probe, answer, case) for case in cases]
-    expected = [expect(exercise, reference, case) for case in cases]
-    return conclude(exercise, cases, observed, expected)
+    return conclude(exercise, cases, observed, _expected(exercise, cases))
+
+
+def expected_file(exercise_id: str) -> Path:
+    """Return where a set without references keeps what they do with the public cases."""
+    return Path(__file__).parent / "expected" / f"{exercise_id}.safetensors"
+
+
+def _expected(exercise: Exercise, cases: list[Any]) -> list[Any]:
+    stored = expected_file(exercise.id)
+    if stored.exists():
+        return list(unpack(stored.read_bytes()))
+    reference = load_reference(exercise.id)
+    return [expect(exercise, reference, case) for case in cases]
 
 
 def expect(exercise: Exercise, reference: Any, case: Any) -> Any:

@@ -1,0 +1,84 @@
+"""``python -m course_utils.grading``: release, grade, and open formgrader, for instructors."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from course_utils.grading.course import Course, NbgraderError
+from course_utils.grading.grading_run import grade_class, show
+from course_utils.grading.release import release, write_handout
+from course_utils.grading.sandbox import Limits
+from course_utils.grading.sheets import lessons
+
+
+def main() -> int:
+    """Run one of the commands; return the exit status."""
+    options = _parser().parse_args()
+    try:
+        return int(options.run(Course.open(options.course), options))
+    except (NbgraderError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _release(course: Course, options: argparse.Namespace) -> int:
+    slugs = [s for s in lessons() if not options.lessons or s[:2] in options.lessons]
+    release(course, slugs)
+    handout = write_handout(course)
+    print(f"Released {', '.join(slugs)}: {course.root / 'release'}")
+    print(f"The course as students of a graded class get it: {handout}")
+    return 0
+
+
+def _grade(course: Course, options: argparse.Namespace) -> int:
+    limits = Limits(seconds=options.seconds, memory=options.memory * 2**20)
+    rows, failures = grade_class(
+        course,
+        options.submissions,
+        limits=limits,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        again=options.again,
+    )
+    show(rows, failures)
+    print(f"{course.root / 'grades.csv'}; pages for students: {course.root / 'feedback'}")
+    return 1 if failures else 0
+
+
+def _formgrader(course: Course, options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir=."]
+    for extension in ("formgrader", "course_list", "assignment_list", "validate_assignment"):
+        command.append(
+            f"--ServerApp.jpserver_extensions=nbgrader.server_extensions.{extension}=True"
+        )
+    command += ["--LabApp.default_url=/formgrader", *options.jupyter]
+    return subprocess.run(command, cwd=course.root, check=False).returncode
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m course_utils.grading", description=__doc__)
+    parser.add_argument("--course", type=Path, default=Path("class"), help="the course folder")
+    commands = parser.add_subparsers(required=True)
+
+    part = commands.add_parser("release", help="build what students get")
+    part.add_argument("lessons", nargs="*", help="numbers, such as 01 03; all by default")
+    part.set_defaults(run=_release)
+
+    part = commands.add_parser("grade", help="grade a folder of submissions")
+    part.add_argument("submissions", type=Path, help="holds <student>/<notebook>.ipynb")
+    part.add_argument("--workers", type=int, help="processes; one a core by default")
+    part.add_argument("--scheduler", default="", help="of a Dask cluster, tcp://host:8786")
+    part.add_argument("--again", action="store_true", help="run also what is graded already")
+    part.add_argument("--seconds", type=float, default=Limits.seconds, help="for each cell")
+    part.add_argument("--memory", type=int, default=Limits.memory // 2**20, help="megabytes")
+    part.set_defaults(run=_grade)
+
+    part = commands.add_parser("formgrader", help="open nbgrader's formgrader")
+    part.add_argument("jupyter", nargs="*", help="options for JupyterLab, after --")
+    part.set_defaults(run=_formgrader)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Grades one clean notebook: runs it in a sandbox, judges outside, and writes the outputs."""
+
+import hashlib
+import json
+import threading
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+
+from course_utils.grading.checking import Report, conclude, expect
+from course_utils.grading.exercise import Case, Exercise, load_exercise, load_reference
+from course_utils.grading.observing import Observation
+from course_utils.grading.sandbox import Cell, Limits, Record, Sandbox
+from course_utils.grading.student_package import PACKAGE
+
+PREFIX = "check_"
+
+_lock = threading.Lock()  # a sandbox takes one submission at a time
+_sandboxes: dict[Limits, Sandbox] = {}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What grading a notebook gave; plain values, so it can be kept as JSON.
+
+    Attributes:
+        credits: from 0 to 1, by exercise.
+        reports: what the feedback says, by exercise.
+        texts: what each cell printed, by the cell's index in the notebook.
+        stopped: why a cell was ended from outside, by its index.
+    """
+
+    credits: dict[str, float]
+    reports: dict[str, str]
+    texts: dict[str, str]
+    stopped: dict[str, str]
+
+
+def grade_id(exercise_id: str) -> str:
+    """Return nbgrader's name for the cell that checks an exercise."""
+    return PREFIX + exercise_id.replace(".", "_")
+
+
+def checked_exercise(cell: NotebookNode) -> str:
+    """Return the id of the exercise that a cell checks, or an empty text."""
+    metadata = cell.metadata.get("nbgrader", {})
+    name = str(metadata.get("grade_id", "")) if metadata.get("grade") else ""
+    return name.removeprefix(PREFIX).replace("_", ".") if name.startswith(PREFIX) else ""
+
+
+def digest(notebook: NotebookNode, seed: int) -> str:
+    """Name what decides a result: the cells, the seed, and the exercises' and references' code."""
+    cells = [(c.cell_type, c.source, checked_exercise(c)) for c in notebook.cells]
+    exercises = [check for _, _, check in cells if check]
+    codes = [_code_digest(exercise_id) for exercise_id in exercises]
+    return hashlib.sha256(json.dumps([cells, seed, codes]).encode()).hexdigest()
+
+
+def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Result:
+    """Grade a notebook in this process's sandbox, which is made when first needed.
+
+    Args:
+        notebook: from `submission.clean`.
+        seed: of the cases; a secret of the instructor.
+        limits: of the sandbox.
+    """
+    limits = limits or Limits()
+    code = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    cells = [_sandbox_cell(notebook.cells[index]) for index in code]
+    exercises = {cell.check: load_exercise(cell.check) for cell in cells if cell.check}
+    cases = {key: exercise.cases(_case_seed(seed, key)) for key, exercise in exercises.items()}
+    tasks = {key: exercise.task for key, exercise in exercises.items()}
+    with _lock:
+        if limits not in _sandboxes:
+            _sandboxes[limits] = Sandbox(limits)
+        record = _sandboxes[limits].run(cells, tasks, cases)
+    reports = {
+        key: _judge(exercise, cases[key], record, seed) for key, exercise in exercises.items()
+    }
+    stops = {step.removeprefix("cell "): why for step, why in record.stopped.items()}
+    return Result(
+        {key: report.credit for key, report in reports.items()},
+        {key: str(report) for key, report in reports.items()},
+        {str(code[n]): text for n, text in record.texts.items() if 0 <= n < len(code)},
+        {str(code[int(n)]): why for n, why in stops.items() if n.isdigit() and int(n) < len(code)},
+    )
+
+
+def close_sandboxes() -> None:
+    """End this process's sandboxes."""
+    with _lock:
+        while _sandboxes:
+            _sandboxes.popitem()[1].close()
+
+
+def write_outputs(notebook: NotebookNode, result: Result) -> None:
+    """Put a result into the notebook's outputs, where nbgrader reads the points of a check."""
+    count = 0
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        count += 1
+        cell.execution_count = count
+        exercise_id = checked_exercise(cell)
+        if exercise_id:
+            points = result.credits[exercise_id] * float(cell.metadata.nbgrader["points"])
+            data = {"text/plain": f"{points:g}"}
+            cell.outputs = [
+                _stream(result.reports[exercise_id]),
+                new_output("execute_result", data, execution_count=count),
+            ]
+        elif str(index) in result.stopped:
+            cell.outputs = [_stream(f"This cell was stopped: {result.stopped[str(index)]}.")]
+        elif text := result.texts.get(str(index), ""):
+            cell.outputs = [_stream(text)]
+
+
+def to_json(result: Result) -> str:
+    """Return a result as JSON."""
+    return json.dumps(asdict(result), ensure_ascii=False, indent=1)
+
+
+def from_json(text: str) -> Result:
+    """Return the result that `to_json` wrote."""
+    return Result(**json.loads(text))
+
+
+def _sandbox_cell(cell: NotebookNode) -> Cell:
+    check = checked_exercise(cell)
+    return Cell("" if check else cell.source, check)
+
+
+def _case_seed(seed: int, exercise_id: str) -> int:
+    """Each exercise its own seed: cases of one must not tell those of another."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {exercise_id}".encode()).digest()[:4], "big")
+
+
+def _judge(exercise: Exercise, cases: list[Case], record: Record, seed: int) -> Report:
+    stopped = record.stopped.get(f"check {exercise.id}")
+    seen = record.seen.get(exercise.id, {})
+    if stopped:
+        return Report(exercise.id, "wrong", 0.0, f"Your answer was stopped: {stopped}.")
+    if not seen:
+        return Report(exercise.id, "not attempted yet")
+    absent = Observation("failed", error="It ended before this case.")
+    observed = [seen.get(number, absent) for number in range(len(cases))]
+    return conclude(exercise, cases, observed, _expected(exercise.id, seed))
+
+
+@cache
+def _expected(exercise_id: str, seed: int) -> list[Any]:
+    exercise, reference = load_exercise(exercise_id), load_reference(exercise_id)
+    cases = exercise.cases(_case_seed(seed, exercise_id))
+    return [expect(exercise, reference, case) for case in cases]
+
+
+@cache
+def _code_digest(exercise_id: str) -> str:
+    name = f"ex_{exercise_id.replace('.', '_')}.py"
+    parts = [
+        (PACKAGE / "grading" / kind / name).read_bytes() for kind in ("exercises", "solutions")
+    ]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _stream(text: str) -> NotebookNode:
+    return new_output("stream", name="stdout", text=text if text.endswith("\n") else text + "\n")
