@@ -46,7 +46,7 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 # What students write in Markdown must not run in the instructor's browser.
-c.HTMLExporter.sanitize_html = True
+c.HTMLExporter.filters = {"markdown2html": "course_utils.grading.pages.safe_markdown"}
 '''
 
 

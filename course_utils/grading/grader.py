@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -147,7 +147,10 @@ def _judge(exercise: Exercise, cases: list[Case], record: Record, seed: int) -> 
         return Report(exercise.id, "not attempted yet")
     absent = Observation("failed", error="It ended before this case.")
     observed = [seen.get(number, absent) for number in range(len(cases))]
-    return conclude(exercise, cases, observed, _expected(exercise.id, seed))
+    report = conclude(exercise, cases, observed, _expected(exercise.id, seed))
+    # Feedback says what is wrong and what came; the cases themselves stay the instructor's.
+    came = tuple(detail for detail in report.details if detail[0] == "came")
+    return replace(report, details=came)
 
 
 @cache

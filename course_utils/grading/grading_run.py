@@ -1,6 +1,7 @@
 """Grades a class: sandboxes in parallel, one writer to the gradebook, feedback, ``grades.csv``."""
 
 import csv
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,8 @@ def grade_class(
                 _record(recorder, taken[key], True, failures)
             bar.set_postfix_str(key[0][:20])
             bar.update()
+    for slug in sorted({slug for _, slug in taken}):
+        recorder.write_feedback(slug)
     rows = list(collect(course, taken.values()))
     write_csv(course.root / "grades.csv", rows)
     return rows, failures
@@ -134,7 +137,7 @@ class _Recorder:
             }
 
     def record(self, submitted: Submitted, *, anew: bool) -> None:
-        """Let nbgrader read the result, keep the points, and write the feedback page.
+        """Let nbgrader read the result and keep the points.
 
         Raises:
             NbgraderError: it could not.
@@ -148,9 +151,19 @@ class _Recorder:
             return
         with self.course.here():
             succeed(self.nbgrader.autograde(slug, student, force=True))
-            succeed(self.nbgrader.generate_feedback(slug, student, force=True))
+        shutil.rmtree(self.course.root / "feedback" / student / slug, ignore_errors=True)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.write_text(name)
+
+    def write_feedback(self, slug: str) -> None:
+        """Write the pages that are not there yet.
+
+        Raises:
+            NbgraderError: it could not.
+        """
+        if any(self.course.root.glob(f"autograded/*/{slug}/*.ipynb")):
+            with self.course.here():
+                succeed(self.nbgrader.generate_feedback(slug, force=False))
 
 
 def _record(

@@ -58,11 +58,11 @@ def _here(
 def _in_pool(
     notebooks: dict[Key, NotebookNode], seed: int, limits: Limits, workers: int
 ) -> Iterator[tuple[Key, Outcome]]:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([grade.__module__])  # PyTorch is imported once for all
     with (
         tempfile.TemporaryDirectory(prefix="grading-") as folder,
-        ProcessPoolExecutor(
-            workers, multiprocessing.get_context("forkserver"), _prepare, (folder,)
-        ) as pool,
+        ProcessPoolExecutor(workers, processes, _prepare, (folder,)) as pool,
     ):
         futures: dict[Future[Result], Key] = {
             pool.submit(grade, notebook, seed, limits): key for key, notebook in notebooks.items()

@@ -5,14 +5,13 @@ import json
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 MAX_BYTES = 20 * 2**20  # of the file; pictures in its outputs take the most
 MAX_SOURCE = 2 * 2**20  # characters in all cells
 MAX_CELLS = 1000
 
 NOTE = "**A note from the grader.**"
-_MAKE = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
 
 
 class UnreadableSubmissionError(ValueError):
@@ -88,7 +87,9 @@ def _skeleton(released: NotebookNode) -> NotebookNode:
 
 def _clean_cell(cell: NotebookNode, original: NotebookNode | None) -> NotebookNode:
     if original is None:
-        return _MAKE.get(str(cell.get("cell_type")), new_raw_cell)(_source(cell))
+        # A raw cell would go into the feedback page as it is, scripts included.
+        make = new_code_cell if cell.get("cell_type") == "code" else new_markdown_cell
+        return make(_source(cell))
     cleaned = copy.deepcopy(original)
     if original.metadata.nbgrader["solution"]:
         cleaned.source = _source(cell)

@@ -94,7 +94,8 @@ class _Capped(io.StringIO):
 
     def write(self, text: str) -> int:
         room = max(0, OUTPUT_CHARACTERS - self.tell())
-        super().write(text[:room])
+        if room:  # StringIO keeps a record of empty texts too
+            super().write(text[:room])
         self.last = (self.last + text[room:])[-LAST_CHARACTERS:]
         return len(text)
 
