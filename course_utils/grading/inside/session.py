@@ -27,7 +27,9 @@ def warm_shell() -> InteractiveShell:
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.xmode = "Plain"  # the full form takes seconds for a deep recursion
-    return InteractiveShell.instance(config=config)
+    shell = InteractiveShell.instance(config=config)
+    shell.history_manager.outputs = _Forgetful()
+    return shell
 
 
 def run_submission(shell: InteractiveShell, request: dict[str, Any], send: Send) -> None:
@@ -85,6 +87,13 @@ def _message(exercise_id: str, number: int, seen: Observation) -> bytes:
         "check": exercise_id, "case": number, "status": seen.status, "data": seen.data,
         "error": error,
     })  # fmt: skip
+
+
+class _Forgetful(dict[int, list[Any]]):
+    """Keeps nothing: IPython would keep all that a cell prints, be it endless."""
+
+    def __missing__(self, key: int) -> list[Any]:
+        return []
 
 
 class _Capped(io.StringIO):
