@@ -28,7 +28,8 @@ def warm_shell() -> InteractiveShell:
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.xmode = "Plain"  # the full form takes seconds for a deep recursion
     shell = InteractiveShell.instance(config=config)
-    shell.history_manager.outputs = _Forgetful()
+    history: Any = shell.history_manager
+    history.outputs = _Forgetful()
     return shell
 
 
