@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+COURSE ?= class
 
-.PHONY: learn test build run test-browser torture bench lint constraints
+.PHONY: learn test build run test-browser torture bench release grade formgrader lint constraints
 
 learn: $(READY)
 	$(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
@@ -25,6 +26,15 @@ torture: $(READY)
 
 bench: $(READY)
 	$(RUN) -m benchmarks
+
+release: $(READY)
+	$(RUN) -m course_utils.grading --course=$(COURSE) release $(LESSONS)
+
+grade: $(READY)
+	$(RUN) -m course_utils.grading --course=$(COURSE) grade "$(SUBMISSIONS)" $(if $(SCHEDULER),--scheduler=$(SCHEDULER))
+
+formgrader: $(READY)
+	$(RUN) -m course_utils.grading --course=$(COURSE) formgrader
 
 lint: $(READY)
 	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy

@@ -1,13 +1,17 @@
 """What a submission can do to the sandbox, the machine and the submissions after it: nothing."""
 
+import inspect
 import os
 import socket
+import sys
 import warnings
 
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_notebook
 
-from course_utils.grading.exercise import all_exercises, load_exercise
+from course_utils.grading.exercise import all_exercises, load_exercise, load_reference
+from course_utils.grading.grader import close_sandboxes, grade, grade_id
 from course_utils.grading.inside import frames
 from course_utils.grading.jail import WeakIsolationWarning, can_isolate
 from course_utils.grading.plain import MAX_BYTES, PlainDataError, pack, unpack
@@ -16,6 +20,8 @@ from course_utils.grading.student_package import slice_of, write_student_package
 
 needs_walls = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here")
 LIMITS = Limits(seconds=3, memory=700 * 2**20, processes=20, file=2**20)
+
+USES_THE_PACKAGE = {"02.4"}  # references that call what the lesson built
 
 HONEST = "def keys(module):\n    return sorted(module.state_dict())"
 EXERCISE = load_exercise("01.1")
@@ -171,6 +177,28 @@ def test_the_sandbox_holds_no_judge_and_no_answer(tmp_path):
         assert "def probe(" in code
         for hidden in ("def judge", "def cases", "TASK", "hints"):
             assert hidden not in code
+
+
+@needs_walls
+@pytest.mark.parametrize("exercise_id", all_exercises())
+def test_a_reference_earns_everything_in_the_sandbox(walled_grading, exercise_id):
+    """Or it calls the lesson's own solution, which is not to be had there."""
+    reference = load_reference(exercise_id)
+    metadata = {"grade": True, "solution": False, "grade_id": grade_id(exercise_id)}
+    cells = [
+        new_code_cell(inspect.getsource(sys.modules[reference.__module__])),
+        new_code_cell("check()", metadata={"nbgrader": metadata}),
+    ]
+    result = grade(new_notebook(cells=cells), seed=4242)
+    unavailable = "No module named 'course_utils." in result.texts.get("0", "")
+    assert unavailable or result.credits == {exercise_id: 1.0}, result
+    assert unavailable == (exercise_id in USES_THE_PACKAGE)
+
+
+@pytest.fixture(scope="module")
+def walled_grading():
+    yield
+    close_sandboxes()
 
 
 def test_a_slice_keeps_what_is_needed_and_no_more():

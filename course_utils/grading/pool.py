@@ -82,7 +82,7 @@ def _on_cluster(
     from dask.distributed import Client
     from dask.distributed import as_completed as completed
 
-    with Client(scheduler, set_as_default=False) as client:
+    with Client(scheduler) as client:
         futures = {
             client.submit(grade, notebook, seed, limits, pure=False): key
             for key, notebook in notebooks.items()

@@ -23,6 +23,7 @@ Send = Callable[[bytes], None]
 
 def warm_shell() -> InteractiveShell:
     """Return the shell that runs the cells; made before the fork."""
+    importlib.import_module("torch._dynamo")  # the first optimizer would, for a second or more
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"

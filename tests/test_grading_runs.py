@@ -1,0 +1,176 @@
+"""Grading as a job: killed and resumed, repeated, on a cluster, beside grades given by hand."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+from classroom import BEST, KEYS, SLUG, WRONG_KEYS, Student, hand_in
+
+from course_utils.grading.course import Course, succeed
+from course_utils.grading.grader import close_sandboxes
+from course_utils.grading.grading_run import grade_class
+from course_utils.grading.jail import can_isolate
+from course_utils.grading.release import release, write_handout
+
+pytestmark = [
+    pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here"),
+    pytest.mark.filterwarnings("ignore:Object of type <Submitted"),  # from within nbgrader
+]
+SLOW = ["import time; time.sleep(1)"]
+STUDENTS = {
+    "a": Student(2.0),
+    "b": Student(1.0, keys=WRONG_KEYS, before=SLOW),
+    "c": Student(0.0, keys=None, best=None, before=SLOW),
+    "d": Student(2.0, keys=KEYS + "\n# d", best=BEST, before=SLOW),
+}
+SCORES = {name: student.score for name, student in STUDENTS.items()}
+
+
+@pytest.fixture(scope="module")
+def classroom(tmp_path_factory):
+    """A released course and its submissions, graded by a run that was killed and one more."""
+    root = tmp_path_factory.mktemp("runs")
+    course = Course.open(root / "course")
+    release(course, [SLUG])
+    for name, student in STUDENTS.items():
+        hand_in(root / "submissions", name, student, course.released(SLUG))
+    killed = _grade_and_kill(course, root / "submissions")
+    times = {path: path.stat().st_mtime_ns for path in killed}
+    rows, failures = grade_class(course, root / "submissions")
+    assert failures == {}
+    return course, root / "submissions", rows, times
+
+
+def _grade_and_kill(course, submissions):
+    """Start the command, kill it with its first result, and return the results it left."""
+    command = [sys.executable, "-m", "course_utils.grading", f"--course={course.root}", "grade"]
+    process = subprocess.Popen(
+        [*command, str(submissions), "--workers=1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(course.root.glob("results/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return list(course.root.glob("results/*.json"))
+
+
+def scores(rows):
+    return {row.student: row.score for row in rows}
+
+
+def test_a_killed_run_is_taken_up_where_it_was(classroom):
+    course, _, rows, times = classroom
+    assert 0 < len(times) < len(STUDENTS), "it was to be killed in the middle"
+    assert scores(rows) == SCORES
+    for path, when in times.items():
+        assert path.stat().st_mtime_ns == when, "what was graded is not graded again"
+    assert len(list(course.root.glob("feedback/*/*/*.html"))) == len(STUDENTS)
+
+
+def test_grading_again_gives_the_same(classroom):
+    course, submissions, rows, _ = classroom
+    before = {path: json.loads(path.read_text()) for path in course.root.glob("results/*.json")}
+    repeated, failures = grade_class(course, submissions, again=True)
+    after = {path: json.loads(path.read_text()) for path in course.root.glob("results/*.json")}
+    assert failures == {}
+    assert before == after
+    assert [asdict(row) for row in repeated] == [asdict(row) for row in rows]
+
+
+def test_what_is_graded_is_not_run_again(classroom, monkeypatch):
+    course, submissions, rows, _ = classroom
+    graded = []
+    monkeypatch.setattr(
+        "course_utils.grading.grading_run.grade_all",
+        lambda notebooks, *args, **kwargs: graded.extend(notebooks) or iter(()),
+    )
+    assert scores(grade_class(course, submissions)[0]) == scores(rows)
+    assert graded == []
+
+
+def test_a_cluster_grades_alike(classroom):
+    from dask.distributed import LocalCluster
+
+    course, submissions, rows, _ = classroom
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None
+    ) as cluster:
+        again, failures = grade_class(
+            course, submissions, again=True, scheduler=cluster.scheduler_address
+        )
+    assert failures == {}
+    assert [asdict(row) for row in again] == [asdict(row) for row in rows]
+
+
+def test_an_instructors_own_grade_survives_grading_again(classroom):
+    course, submissions, _, _ = classroom
+    with course.nbgrader().gradebook as gradebook:
+        grade = gradebook.find_grade("check_01_1", SLUG, SLUG, "b")
+        grade.manual_score = 0.5
+        gradebook.db.commit()
+    shutil.rmtree(course.root / "results" / "recorded")  # so that all is recorded anew
+    rows, _ = grade_class(course, submissions)
+    row = next(row for row in rows if row.student == "b")
+    assert (row.score, row.state) == (1.5, "needs manual grade")
+    with course.nbgrader().gradebook as gradebook:
+        grade = gradebook.find_grade("check_01_1", SLUG, SLUG, "b")
+        grade.manual_score = None
+        gradebook.db.commit()
+
+
+def test_nbgraders_own_autograde_uses_the_sandbox_too(classroom):
+    """Formgrader's button calls it; there is no result of `make grade` to use then."""
+    course, _, _, _ = classroom
+    for path in course.root.glob("results/*.json"):
+        path.unlink()
+    with course.here():
+        succeed(course.nbgrader().autograde(SLUG, "b", force=True))
+    close_sandboxes()
+    with course.nbgrader().gradebook as gradebook:
+        assert gradebook.find_submission(SLUG, "b").score == SCORES["b"]
+
+
+def test_one_submission_that_cannot_be_graded_is_named_and_stops_nobody(classroom, monkeypatch):
+    course, submissions, _, _ = classroom
+    from course_utils.grading import grading_run
+
+    def sabotaged(notebooks, *args, **kwargs):
+        return ((key, RuntimeError("no room")) for key in notebooks if key[0] == "b")
+
+    monkeypatch.setattr(grading_run, "grade_all", sabotaged)
+    rows, failures = grade_class(course, submissions, again=True)
+    assert list(failures) == [("b", SLUG)]
+    assert "no room" in failures["b", SLUG]
+    assert scores(rows)["d"] == SCORES["d"]
+
+
+def test_the_handout_checks_without_holding_an_answer(classroom):
+    course, _, _, _ = classroom
+    folder = write_handout(course)
+    assert not list(folder.rglob("solutions"))
+    assert not list(folder.rglob("secret_seed"))
+    program = (
+        "from course_utils.grading import check, solution\n"
+        f"{KEYS}\nprint(check('01.1', keys).status)\n"
+        f"{WRONG_KEYS}\nprint(check('01.1', keys).status)\nsolution('01.1')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines()[:2] == ["correct", "wrong"]
+    assert "comes without solutions" in ran.stdout
