@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import socket
 import sys
 import warnings
@@ -16,12 +17,10 @@ from course_utils.grading.inside import frames
 from course_utils.grading.jail import WeakIsolationWarning, can_isolate
 from course_utils.grading.plain import MAX_BYTES, PlainDataError, pack, unpack
 from course_utils.grading.sandbox import Cell, Limits, Sandbox
-from course_utils.grading.student_package import slice_of, write_student_package
+from course_utils.grading.student_package import SANDBOX_MODULES, slice_of, write_student_package
 
 needs_walls = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here")
 LIMITS = Limits(seconds=3, memory=700 * 2**20, processes=20, file=2**20)
-
-USES_THE_PACKAGE = {"02.4"}  # references that call what the lesson built
 
 HONEST = "def keys(module):\n    return sorted(module.state_dict())"
 EXERCISE = load_exercise("01.1")
@@ -185,14 +184,16 @@ def test_a_reference_earns_everything_in_the_sandbox(walled_grading, exercise_id
     """Or it calls the lesson's own solution, which is not to be had there."""
     reference = load_reference(exercise_id)
     metadata = {"grade": True, "solution": False, "grade_id": grade_id(exercise_id)}
+    source = inspect.getsource(sys.modules[reference.__module__])
     cells = [
-        new_code_cell(inspect.getsource(sys.modules[reference.__module__])),
+        new_code_cell(source),
         new_code_cell("check()", metadata={"nbgrader": metadata}),
     ]
     result = grade(new_notebook(cells=cells), seed=4242)
     unavailable = "No module named 'course_utils." in result.texts.get("0", "")
     assert unavailable or result.credits == {exercise_id: 1.0}, result
-    assert unavailable == (exercise_id in USES_THE_PACKAGE)
+    used = set(re.findall(r"(?:from|import) course_utils\.(\w+)", source))
+    assert unavailable == bool(used - set(SANDBOX_MODULES))
 
 
 @pytest.fixture(scope="module")
