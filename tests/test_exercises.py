@@ -4,6 +4,8 @@ import runpy
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from course_utils.grading.checking import check, examine
 from course_utils.grading.exercise import all_exercises, load_exercise, load_reference
@@ -35,6 +37,16 @@ def test_the_untouched_starter_is_no_attempt(exercise):
     starter = {}
     exec(exercise.task.starter, starter)
     report = check(exercise.id, starter[exercise.task.answer])
+    assert (report.status, report.credit) == ("not attempted yet", 0), report
+
+
+def test_the_untouched_cell_of_a_notebook_is_no_attempt(exercise):
+    config = Config(HistoryManager={"enabled": False})
+    shell = InteractiveShell(
+        config=config
+    )  # compiles statement by statement, which gives other instructions
+    assert shell.run_cell(exercise.task.starter).success
+    report = check(exercise.id, shell.user_ns[exercise.task.answer])
     assert (report.status, report.credit) == ("not attempted yet", 0), report
 
 

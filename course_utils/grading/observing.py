@@ -4,6 +4,7 @@ This runs beside the learner's code: in the notebook when a learner checks an an
 sandbox when a submission is graded.
 """
 
+import ast
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,9 +52,20 @@ def observe(probe: Callable[[Any, Any], Any], answer: Any, case: Any) -> Observa
 
 def is_untouched(answer: Any, starter: str, name: str) -> bool:
     """Whether an answer does, instruction by instruction, what the starter code does."""
-    namespace: dict[str, Any] = {"__name__": "starter"}
-    exec(compile(starter, "<starter>", "exec"), namespace)
-    return _fingerprint(answer) == _fingerprint(namespace[name])
+    return _fingerprint(answer) in [_fingerprint(made[name]) for made in _both_ways(starter)]
+
+
+def _both_ways(source: str) -> Iterator[dict[str, Any]]:
+    """Run code as a whole, as Python does, and statement by statement, as notebooks do.
+
+    The compiler calls ``torch.load`` by other instructions where it has seen ``import torch``.
+    """
+    tree = ast.parse(source)
+    for parts in ([tree], [ast.Module([statement], []) for statement in tree.body]):
+        namespace: dict[str, Any] = {"__name__": "starter"}
+        for part in parts:
+            exec(compile(part, "<starter>", "exec"), namespace)
+        yield namespace
 
 
 @contextmanager
