@@ -17,6 +17,7 @@ LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")  # flags, method, CRC, sizes, len
 END = struct.Struct("<4s2x2xHHIIH")  # entries here and in all, bytes and start of the directory
 END64_LOCATOR = struct.Struct("<4sIQI")
 END64 = struct.Struct("<4sQ2x2xIIQQQQ")
+FOLDER = 0x10  # MS-DOS attribute
 SIZES_FOLLOW = 0x08  # flag: the header says 0 for the sizes, which follow the data
 
 
@@ -118,6 +119,9 @@ def _refuse_odd_names(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _locate(file: BinaryIO, entry: zipfile.ZipInfo) -> Record:
+    if entry.file_size and (entry.external_attr & FOLDER or entry.filename.endswith("/")):
+        # miniz reads nothing of it: torch would return whatever was in memory.
+        raise MalformedZipError(f"record {entry.filename} is a folder, and yet has content")
     name = entry.orig_filename.encode("utf-8" if entry.flag_bits & 0x800 else "cp437", "replace")
     file.seek(entry.header_offset)
     header = file.read(LOCAL_HEADER.size + len(name))

@@ -88,6 +88,8 @@ def test_zip64_is_read():
         (make([("m\\a", b"")]), "unsafe name"),
         (changed(PAIR, CENTRAL, 46 + 3, b"\0"), "unsafe name"),
         (changed(PAIR, CENTRAL, 42, bytes(4)), "is not where it should be"),  # the first's header
+        (changed(PAIR, CENTRAL, 38, b"\x10"), "is a folder"),  # torch returns uninitialized memory
+        (make([("m/data.pkl/", b"content")]), "is a folder"),
         (changed(PAIR, LOCAL, 30, b"n"), "is not where it should be"),  # another name there
         (changed(PAIR, LOCAL, 18, b"\1"), "described in two ways"),
         (changed(PAIR, LOCAL, 8, b"\x08"), "described in two ways"),
