@@ -12,7 +12,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-OPERATORS = re.compile(r"(torch\.ops(\.\w+)+|_operator\.\w+|torch\.sym_\w+|math\.\w+)(?<!__)\Z")
+# Operators of torch's own on tensors and sizes. `from_file` opens the file that the program names;
+# other libraries' operators may do anything.
+OPERATORS = re.compile(
+    r"(torch\.ops\.(aten|prims|quantized_decomposed)\.(?!from_file\.|save\.)\w+(\.\w+)?"
+    r"|torch\.ops\.higher_order\.(associative_scan|cond|flex_attention|map_impl|scan|while_loop"
+    r"|wrap_with_autocast|wrap_with_set_grad_enabled)"
+    r"|_operator\.(abs|add|and_|eq|floordiv|ge|getitem|gt|invert|le|lt|mod|mul|ne|neg|not_|or_|pos"
+    r"|pow|sub|truediv)"
+    r"|torch\.sym_\w+|math\.\w+)(?<!__)\Z"
+)
 NATIVE = (".so", ".o", ".cubin", ".hsaco", ".ptx", ".dylib", ".dll", ".pyd")
 # What torch's own symbolic sizes are made of: numbers, symbols, operators, and these functions.
 FUNCTIONS = frozenset(
@@ -45,7 +54,7 @@ def program_problems(text: bytes) -> Iterator[str]:
         elif key in ("in_spec", "out_spec", "context") and isinstance(value, str):
             pending.append((key, json.loads(value)))
         elif key in ("target", "as_operator") and isinstance(value, str) and _reaches_out(value):
-            yield f"looks up {value[:80]!r}, which is no operator"
+            yield f"calls {value[:80]!r}, which is no operator of torch on tensors"
         elif key in ("expr_str", "as_expr") and isinstance(value, str) and not _is_size(value):
             yield f"evaluates {value[:80]!r}, which is no size"
         elif key == "guards_code" and value:

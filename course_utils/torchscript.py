@@ -109,7 +109,10 @@ class Script:
 
 
 def load_script(path: str | os.PathLike[str], map_location: Any = "cpu") -> Script:
-    """Load a TorchScript file, verifying its records first.
+    """Load a TorchScript file of somebody you trust, verifying its records first.
+
+    The file is a program. Loading runs its ``__setstate__`` methods, and these can write files;
+    `inspect_script` shows them without running them.
 
     Args:
         path: a file by `export_script` or ``torch.jit.save``.

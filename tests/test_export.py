@@ -89,7 +89,7 @@ def test_what_would_lie_is_refused_and_the_old_file_stays(write, module, error, 
 )
 def test_the_right_way_passes(module, path, recwarn):
     export_program(module, X, path)
-    loaded = load_program(path, trusted=True).module()
+    loaded = load_program(path).module()
     assert torch.equal(loaded(-X[:2]), module(-X[:2]))
     assert not [w for w in recwarn if "on the device" in str(w.message)]
 

@@ -339,6 +339,10 @@ def test_an_exported_program_calls_operators_only(exported):
     [
         (b"torch.ops.aten.reshape.default", b"torch.os.system"),
         (b"torch.ops.aten.reshape.default", b"torch.ops.os.system.__globals__"),
+        (b"torch.ops.aten.reshape.default", b"torch.ops.aten.from_file.default"),
+        (b"torch.ops.aten.reshape.default", b"torch.ops.aten.save.default"),
+        (b"torch.ops.aten.reshape.default", b"torch.ops.debugprims.load_tensor.default"),
+        (b"_operator.mul", b"_operator.methodcaller"),
         (b"_operator.mul", b"_operator.__builtins__"),
         (b"Symbol('s", b"exec('s"),
         (b"Integer(2)", b"eval(chr(49))"),
@@ -369,6 +373,29 @@ def test_the_evaluated_size_is_a_real_attack(exported, file, marker):
     assert not marker.exists()
     with contextlib.suppress(Exception):
         torch.export.load(file)
+    assert marker.exists()
+
+
+def test_an_operator_that_opens_files_is_a_real_attack(exported, file, marker):
+    def change(name, content):
+        if not name.endswith("model.json"):
+            return content
+        program = json.loads(content)
+        last = program["graph_module"]["graph"]["nodes"][-1]
+        last["target"] = "torch.ops.aten.from_file.default"
+        arguments = {"filename": ("as_string", str(marker)), "shared": ("as_bool", True)}
+        arguments["size"] = ("as_int", 1)
+        last["inputs"] = [
+            {"name": name, "arg": {kind: value}, "kind": 1}
+            for name, (kind, value) in arguments.items()
+        ]
+        return json.dumps(program).encode()
+
+    rewritten(exported, file, change)
+    assert audit(file).verdict is Verdict.WOULD_RUN_CODE
+    loaded = torch.export.load(file).module()
+    assert not marker.exists()
+    loaded(torch.ones(4, 6))
     assert marker.exists()
 
 

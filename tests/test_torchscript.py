@@ -162,6 +162,17 @@ def test_inspecting_lists_code_without_running_it(exported, monkeypatch):
     assert set(report.extra_files) == {"metadata.json", "classes.txt"}
 
 
+def test_a_script_can_write_when_it_is_loaded_and_inspecting_shows_it(path):
+    marker = path.with_name("was here")
+    with quiet():
+        torch.jit.script(traps.WritesWhenLoaded(str(marker))).save(path)
+    (code,) = inspect_script(path).code.values()
+    assert "torch.from_file(" in code
+    assert not marker.exists()
+    load_script(path)
+    assert marker.exists()
+
+
 @pytest.mark.parametrize("load", [load_script, inspect_script])
 def test_what_is_no_script_is_refused(load, tmp_path, exported):
     with pytest.raises(MissingCheckpointError):

@@ -363,7 +363,24 @@ else:
 # - It is **deprecated**: every call warns, in different categories. Filter by message, as the first cell of this
 #   lesson does, and not by category, or you silence warnings that matter.
 # - It is **not supported on Python 3.14** and later. Files made earlier still load in C++.
-# - A TorchScript file is a program. It cannot touch your files as a pickle can, but `torch.load` refuses it:
+# - A TorchScript file is **a program**, and loading one from a stranger runs it. There is no `import os` in this language, but
+#   some operators open files, and `__setstate__` runs while the file is loaded. A harmless one:
+
+# %%
+lesson.show_source(traps.WritesWhenLoaded.__setstate__)
+marker = scratch / "was here"
+torch.jit.script(traps.WritesWhenLoaded(str(marker))).save(scratch / "writes.pt")
+(code,) = inspect_script(scratch / "writes.pt").code.values()
+print("inspect_script shows the call:", "torch.from_file(" in code, "· it ran:", marker.exists())
+assert not marker.exists()
+
+torch.jit.load(scratch / "writes.pt")
+print("torch.jit.load ran it:", marker.exists())
+assert marker.exists()
+
+# %% [markdown]
+# So load scripts of people you trust, and use safetensors for those of others (lesson 06). `torch.load` and our
+# `load_checkpoint` refuse such files:
 
 # %%
 with (

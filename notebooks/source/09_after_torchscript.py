@@ -207,7 +207,9 @@ print("torch.export.load ran it:", marker.exists())
 assert marker.exists()
 
 # %% [markdown]
-# `load_program` audits the file first (lesson 06) and loads it only if it does nothing but call torch's operators.
+# There are more such places: the pickles, the containers that `model.json` names (their modules are imported), and operators that
+# open files (`aten.from_file`). `load_program` audits the file first (lesson 06), and loads it only if it does nothing but call
+# torch's operators on tensors.
 
 # %%
 lesson.show_source(load_program)
