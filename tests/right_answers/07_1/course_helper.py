@@ -1,0 +1,7 @@
+"""Uses the lesson's own helper."""
+
+from course_utils.durable import write_atomically
+
+
+def save(path, data):
+    write_atomically(path, lambda file: file.write(data))
