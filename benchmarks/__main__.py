@@ -1,6 +1,6 @@
 """Run every benchmark: a few minutes, and 5 GB of disk space."""
 
-from benchmarks import blocking, listing, loading, memory, saving
+from benchmarks import blocking, grading, listing, loading, memory, saving
 from benchmarks.states import STATES
 
 saving.main(list(STATES))
@@ -8,3 +8,4 @@ loading.main(list(STATES))
 listing.main()
 blocking.main()
 memory.main()
+grading.main()
