@@ -98,6 +98,26 @@ def test_what_is_graded_is_not_run_again(classroom, monkeypatch):
     assert graded == []
 
 
+def test_what_nbgrader_collected_is_graded_in_place(classroom):
+    """The exchange puts read-only files right where nbgrader looks for them."""
+    course, submissions, rows, _ = classroom
+    shutil.rmtree(course.root / "submitted")
+    for student in submissions.iterdir():
+        target = course.submitted(student.name, SLUG)
+        target.parent.mkdir(parents=True)
+        shutil.copy(student / f"{SLUG}.ipynb", target)
+        (target.parent / "timestamp.txt").write_text("2030-01-02 03:04:05.678 UTC\n")
+        target.chmod(0o444)
+    for _ in range(2):
+        graded, failures = grade_class(course, course.root / "submitted")
+        assert failures == {}
+        assert scores(graded) == scores(rows)
+    with course.nbgrader().gradebook as gradebook:
+        shutil.rmtree(course.root / "results" / "recorded")
+        grade_class(course, course.root / "submitted")
+        assert gradebook.find_submission(SLUG, "a").timestamp.year == 2030
+
+
 def test_a_cluster_grades_alike(classroom):
     from dask.distributed import LocalCluster
 

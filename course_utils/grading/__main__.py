@@ -47,12 +47,9 @@ def _grade(course: Course, options: argparse.Namespace) -> int:
 
 
 def _formgrader(course: Course, options: argparse.Namespace) -> int:
-    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir=."]
-    for extension in ("formgrader", "course_list", "assignment_list", "validate_assignment"):
-        command.append(
-            f"--ServerApp.jpserver_extensions=nbgrader.server_extensions.{extension}=True"
-        )
-    command += ["--LabApp.default_url=/formgrader", *options.jupyter]
+    # nbgrader's server extensions are enabled by its installation.
+    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir=.", *options.jupyter]
+    command.append("--LabApp.default_url=/formgrader")
     return subprocess.run(command, cwd=course.root, check=False).returncode
 
 

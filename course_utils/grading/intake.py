@@ -12,6 +12,7 @@ import nbformat
 from dateutil.parser import parse as parse_time
 from nbformat import NotebookNode
 
+from course_utils.durable import write_atomically
 from course_utils.grading.course import Course
 from course_utils.grading.submission import MAX_BYTES, clean, refuse
 
@@ -88,7 +89,8 @@ def _take(course: Course, student: str, slug: str, path: Path) -> Submitted:
         notebook = refuse(reason, released)
     target = course.submitted(student, slug)
     target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)
+    text = nbformat.writes(notebook).encode()
+    write_atomically(target, lambda file: file.write(text))  # also over a read-only file
     _take_timestamp(path.parent / "timestamp.txt", target.parent / "timestamp.txt")
     return Submitted(student, slug, notebook)
 
@@ -100,7 +102,7 @@ def _take_timestamp(source: Path, target: Path) -> None:
         parse_time(text)
     except (OSError, ValueError, OverflowError):
         return
-    target.write_text(text, encoding="utf-8")
+    write_atomically(target, lambda file: file.write(text.encode()))
 
 
 def _read(path: Path, limit: int) -> bytes:

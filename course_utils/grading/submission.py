@@ -43,10 +43,11 @@ def clean(data: bytes, released: NotebookNode) -> NotebookNode:
     for cell in reversed(submitted["cells"]):
         original = originals.pop(_grade_id(cell), None)
         notebook.cells.insert(0, _clean_cell(cell, original))
-    for original in originals.values():
-        if original.metadata.nbgrader["grade"]:
-            notebook.cells.append(copy.deepcopy(original))
-            notes.append(f"The cell `{_first_line(original)}` was missing; it was put back.")
+    lost = [cell for cell in originals.values() if cell.metadata.nbgrader["grade"]]
+    notebook.cells += copy.deepcopy(lost)
+    if lost:
+        names = ", ".join(f"`{_first_line(cell)}`" for cell in lost)
+        notes.append(f"A check that was missing is put back at the end: {names}.")
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
     _note(notebook, notes)
