@@ -12,9 +12,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from classroom import MARK, SLUG, careless, hand_in, honest, hostile
+from nbformat.v4 import new_code_cell, new_notebook
 
 from course_utils.grading.course import Course
 from course_utils.grading.exercise import all_exercises, load_exercise
+from course_utils.grading.grader import UngradableCellError, grade
 from course_utils.grading.grading_run import grade_class
 from course_utils.grading.intake import safe_name
 from course_utils.grading.jail import can_isolate
@@ -147,3 +149,11 @@ def test_the_release_holds_starters_and_no_answer(graded):
     assert "raise NotImplementedError" in text
     assert "deepcopy(model.state_dict())" not in text
     assert "solution(" not in text
+
+
+def test_a_test_in_the_students_process_is_refused():
+    """nbgrader would take a cell without an error in its outputs for right."""
+    metadata = {"grade": True, "solution": False, "grade_id": "my_test", "points": 5}
+    cell = new_code_cell("assert keys(module) == []", metadata={"nbgrader": metadata})
+    with pytest.raises(UngradableCellError, match="'my_test' tests the answer"):
+        grade(new_notebook(cells=[cell]), seed=1)

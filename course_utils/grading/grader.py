@@ -22,6 +22,10 @@ _lock = threading.Lock()  # a sandbox takes one submission at a time
 _sandboxes: dict[Limits, Sandbox] = {}
 
 
+class UngradableCellError(ValueError):
+    """A cell would be graded by code that runs beside the student's."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What grading a notebook gave; plain values, so it can be kept as JSON.
@@ -66,7 +70,11 @@ def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Re
         notebook: from `submission.clean`.
         seed: of the cases; a secret of the instructor.
         limits: of the sandbox.
+
+    Raises:
+        UngradableCellError: it holds an autograded cell of nbgrader's own kind.
     """
+    _refuse_other_tests(notebook)
     limits = limits or Limits()
     code = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     cells = [_sandbox_cell(notebook.cells[index]) for index in code]
@@ -126,6 +134,19 @@ def to_json(result: Result) -> str:
 def from_json(text: str) -> Result:
     """Return the result that `to_json` wrote."""
     return Result(**json.loads(text))
+
+
+def _refuse_other_tests(notebook: NotebookNode) -> None:
+    """An `assert` in the student's process proves nothing, and nbgrader would give all points."""
+    for cell in notebook.cells:
+        metadata = cell.metadata.get("nbgrader", {})
+        tested = metadata.get("grade") and not metadata.get("solution")
+        if cell.cell_type == "code" and tested and not checked_exercise(cell):
+            raise UngradableCellError(
+                f"the cell {metadata['grade_id']!r} tests the answer in the student's own process, "
+                "where the student could make it pass. Write an exercise with a judge instead: "
+                "see course_utils/grading/__init__.py."
+            )
 
 
 def _sandbox_cell(cell: NotebookNode) -> Cell:
