@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
-from course_utils.errors import MismatchedCheckpointError
+from course_utils.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    MismatchedCheckpointError,
+)
 from course_utils.renaming import WRAPPERS
 
 
@@ -21,7 +25,7 @@ def slim(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> tuple[int
         CheckpointError: it cannot be read, or the copy cannot be written.
     """
     before = Path(path).stat().st_size
-    save_checkpoint(out, load_checkpoint(path, mmap=True, verify_mapped=True), compact=True)
+    save_checkpoint(out, _mapped(path), compact=True)
     return before, Path(out).stat().st_size
 
 
@@ -43,7 +47,7 @@ def strip_prefix(
         MismatchedCheckpointError: no key has the prefix, or two keys would become one.
         CheckpointError: the file cannot be read, or the copy cannot be written.
     """
-    state = load_checkpoint(path, mmap=True, verify_mapped=True)
+    state = _mapped(path)
     renamed: dict[str, str] = {}
     new = _rename(state, prefix, renamed)
     if not renamed:
@@ -51,6 +55,15 @@ def strip_prefix(
         raise MismatchedCheckpointError(f"{path}: no key has {wanted}; nothing written.")
     save_checkpoint(out, new)
     return renamed
+
+
+def _mapped(path: str | os.PathLike[str]) -> Any:
+    try:
+        return load_checkpoint(path, mmap=True, verify_mapped=True)
+    except CheckpointError:
+        raise
+    except RuntimeError as error:  # torch's own: a tensor beyond its storage, say
+        raise DamagedCheckpointError(f"{path}: torch cannot load it: {error}") from error
 
 
 def _rename(node: Any, prefix: str | None, renamed: dict[str, str]) -> Any:

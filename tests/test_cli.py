@@ -255,6 +255,14 @@ def test_what_is_not_possible(tmp_path, run, save):
     assert found["error"] == "NotACheckpointError"
 
 
+def test_what_only_torch_notices_is_damage(tmp_path, run):
+    path, out = tmp_path / "a.pt", tmp_path / "out.pt"
+    path.write_bytes(hostile.zip_checkpoint(b"\x80\x02" + hostile.tensor(shape=(5,)) + b"."))
+    status, text = run("slim", path, out)
+    assert (status, "torch cannot load it" in text) == (1, True)
+    assert not out.exists()
+
+
 def test_names_cannot_command_the_terminal(save, run):
     _, text = run("inspect", save({"\x1b]0;title\x07": torch.ones(1), "a\rb": 1}))
     assert "\x1b" not in text
