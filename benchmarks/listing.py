@@ -3,7 +3,7 @@
 import torch
 
 from benchmarks.timing import folder, interleaved, ratios, verdict
-from course_utils.anatomy import read_archive
+from course_utils.anatomy.archive import read_archive
 from course_utils.checkpoint import save_checkpoint
 
 TENSORS = 100

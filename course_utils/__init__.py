@@ -1,5 +1,31 @@
 """Save and load PyTorch models: the implementation behind the course's lessons.
 
-One module a topic, named like its lesson. Import from the module, for example
-``from course_utils.checkpoint import save_checkpoint``.
+One wing a topic, named like its lesson. The names everybody imports stand here as well:
+``from course_utils import save_checkpoint, load_checkpoint``.
 """
+
+import importlib
+from typing import Any
+
+from course_utils import former_names
+
+_NAMES = {
+    "AsyncCheckpointer": "checkpoint",
+    "CheckpointManager": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+    "TrainState": "resume",
+    "plan_partial_load": "partial",
+    "audit": "safety",
+    "load_untrusted": "safety",
+}
+__all__ = [*_NAMES]
+
+former_names.install()
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is asked for: importing torch takes a second."""
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)

@@ -41,4 +41,7 @@ How to write exercise 03.2
 
 from course_utils.grading.checking import check, solution
 
-__all__ = ["check", "solution"]
+__all__ = [
+    "check",
+    "solution",
+]

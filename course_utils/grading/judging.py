@@ -1,7 +1,7 @@
 """What judges share: the comparison that most of them are."""
 
-from course_utils.compare import differences
 from course_utils.grading.exercise import RIGHT, Case, Plain, Verdict, wrong
+from course_utils.resume.compare import differences
 
 
 def same_bits(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 from course_utils.grading.plain import pack, unpack
-from course_utils.rng import RngState, seed_everything
+from course_utils.resume.rng import RngState, seed_everything
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,16 @@ import course_utils
 from course_utils.grading.exercise import all_exercises, module_name
 
 # What an answer and a probe may import. No module here may hold the solution of an exercise.
-SANDBOX_MODULES = ("compare", "data", "errors", "lesson", "models", "plots", "rng", "tables")
+SANDBOX_MODULES = (
+    "errors",
+    "tables",
+    "lessons.data",
+    "lessons.lesson",
+    "lessons.models",
+    "lessons.plots",
+    "resume.compare",
+    "resume.rng",
+)
 OWN_MODULES = ("exercise", "observing", "plain", "inside")
 
 PACKAGE = Path(course_utils.__file__).parent
@@ -28,8 +37,13 @@ def write_student_package(folder: Path) -> None:
     """Write the sandbox's `course_utils` into a folder."""
     target = folder / "course_utils"
     (target / "grading" / "exercises").mkdir(parents=True)
-    for name in ("__init__", *SANDBOX_MODULES):
-        shutil.copy(PACKAGE / f"{name}.py", target)
+    for name in ("__init__", "former_names", *SANDBOX_MODULES):
+        path = Path(*name.split(".")).with_suffix(".py")
+        (target / path).parent.mkdir(exist_ok=True)
+        shutil.copy(PACKAGE / path, target / path)
+    for wing in {name.partition(".")[0] for name in SANDBOX_MODULES if "." in name}:
+        code = (PACKAGE / wing / "__init__.py").read_text(encoding="utf-8")
+        (target / wing / "__init__.py").write_text(_present(code), encoding="utf-8")
     for name in OWN_MODULES:
         source = PACKAGE / "grading" / name
         if source.is_dir():
@@ -86,6 +100,15 @@ def _keep(node: ast.stmt, needed: set[str]) -> ast.stmt | None:
             return ast.Import(names=aliases)
         return ast.ImportFrom(module=node.module, names=aliases, level=node.level)
     return node if needed & set(_defined(node)) else None
+
+
+def _present(source: str) -> str:
+    """Return the imports of a wing's public names, but for those that the sandbox lacks."""
+    modules = {f"course_utils.{name}" for name in SANDBOX_MODULES}
+    kept = [
+        n for n in ast.parse(source).body if isinstance(n, ast.ImportFrom) and n.module in modules
+    ]
+    return ast.unparse(ast.Module(body=[*kept], type_ignores=[])) + "\n"
 
 
 def _no_caches(folder: str, names: list[str]) -> list[str]:

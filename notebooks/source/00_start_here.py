@@ -42,7 +42,7 @@
 # The table is about your machine, so it will differ from the one stored here.
 
 # %% tags=["nbval-ignore-output"]
-from course_utils import lesson, plots
+from course_utils.lessons import lesson, plots
 
 scratch = lesson.start("00_start_here")
 environment = lesson.check_environment()
@@ -68,7 +68,7 @@ print("scratch folder:", scratch.as_posix())
 # First the digits.
 
 # %%
-from course_utils.data import digits
+from course_utils.lessons.data import digits
 
 images, labels = digits().tensors
 print(f"{len(images):,} images of {images.shape[2]} x {images.shape[3]} pixels for training")
@@ -89,8 +89,8 @@ plots.show(
 # step to a log, and saves a checkpoint every 22 steps.
 
 # %%
-from course_utils.steplog import read_log
-from course_utils.training import train_in_new_process
+from course_utils.lessons.steplog import read_log
+from course_utils.lessons.training import train_in_new_process
 
 status = train_in_new_process(scratch / "straight", "--epochs=4")
 print("exit status", status)
@@ -121,7 +121,7 @@ status = train_in_new_process(scratch / "killed", "--epochs=4")
 # %%
 
 from course_utils.checkpoint import CheckpointManager
-from course_utils.compare import differences
+from course_utils.resume import differences
 
 straight, killed = read_log(scratch / "straight"), read_log(scratch / "killed")
 states = [CheckpointManager(scratch / run).restore() for run in ("straight", "killed")]
@@ -165,7 +165,7 @@ for step in (1, 88, 89, 100, len(straight)):
 # manager that a kill at any moment cannot hurt. Lesson 02 builds the first, lesson 07 the second.
 
 # %%
-from course_utils.training import steps, train_one_epoch
+from course_utils.lessons.training import steps, train_one_epoch
 
 lesson.show_source(train_one_epoch, steps)
 

@@ -24,9 +24,9 @@ from decimal import Decimal
 import torch
 from torch import nn
 
-from course_utils import lesson, plots
 from course_utils.anatomy import byte_map, read_archive, summarize
-from course_utils.models import MLP, DigitsCNN, TiedAutoencoder
+from course_utils.lessons import lesson, plots
+from course_utils.lessons.models import MLP, DigitsCNN, TiedAutoencoder
 
 scratch = lesson.start("01_state_dict_anatomy")
 

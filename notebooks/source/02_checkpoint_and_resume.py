@@ -22,12 +22,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from course_utils import lesson, plots
-from course_utils.compare import differences
-from course_utils.data import digits
-from course_utils.models import MLP
-from course_utils.rng import RngState, seed_everything
-from course_utils.training import digits_run, evaluate, steps
+from course_utils.lessons import lesson, plots
+from course_utils.lessons.data import digits
+from course_utils.lessons.models import MLP
+from course_utils.lessons.training import digits_run, evaluate, steps
+from course_utils.resume import RngState, differences, seed_everything
 
 scratch = lesson.start("02_checkpoint_and_resume")
 
@@ -332,7 +331,7 @@ assert resumed_order == orders[0]
 # position. There is nothing random to save.
 
 # %%
-from course_utils.sampler import ResumableSampler
+from course_utils.resume import ResumableSampler
 
 sampler = ResumableSampler(8, seed=5)
 sampler.next_epoch()
@@ -599,7 +598,7 @@ assert averages[True].module.running_mean < norm.running_mean
 # </details>
 
 # %%
-from course_utils.training import train_in_new_process
+from course_utils.lessons.training import train_in_new_process
 
 print("straight:", train_in_new_process(scratch / "straight", "--epochs=2"))
 print("killed:  ", train_in_new_process(scratch / "killed", "--epochs=2", kill_at=70))
@@ -608,7 +607,7 @@ print("resumed: ", train_in_new_process(scratch / "killed", "--epochs=2", "--wor
 
 # %%
 from course_utils.checkpoint import CheckpointManager
-from course_utils.steplog import read_log
+from course_utils.lessons.steplog import read_log
 
 logs = [read_log(scratch / name) for name in ("straight", "killed")]
 states = [CheckpointManager(scratch / name).restore() for name in ("straight", "killed")]

@@ -19,10 +19,12 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, cross_entropy
 
-from course_utils import lesson, measure, partial, plots, resize, transfer
-from course_utils.data import digits
-from course_utils.models import DigitsCNN
+from course_utils.lessons import lesson, measure, plots, transfer
+from course_utils.lessons.data import digits
+from course_utils.lessons.models import DigitsCNN
+from course_utils.partial import plan as partial
 from course_utils.partial import plan_partial_load
+from course_utils.partial import shapes as resize
 
 scratch = lesson.start("03_partial_loading")
 
@@ -200,7 +202,7 @@ lesson.show_source(partial.LoadPlan.apply)
 # %% tags=["nbval-ignore-output"]
 from torchvision.models import ResNet18_Weights, resnet18
 
-from course_utils.pretrained import imagenet_resnet18
+from course_utils.lessons.pretrained import imagenet_resnet18
 
 imagenet = imagenet_resnet18()
 print(imagenet.message)

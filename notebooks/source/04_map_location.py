@@ -26,10 +26,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import cross_entropy
 
-from course_utils import big_model, devices, errors, lesson, measure, meta_device, plots
+from course_utils import errors
 from course_utils.anatomy import read_archive
-from course_utils.data import digits
-from course_utils.models import MLP, TiedAutoencoder
+from course_utils.devices import map_location as devices
+from course_utils.devices import meta_device
+from course_utils.lessons import big_model, lesson, measure, plots
+from course_utils.lessons.data import digits
+from course_utils.lessons.models import MLP, TiedAutoencoder
 
 scratch = lesson.start("04_map_location")
 
@@ -360,7 +363,9 @@ lesson.show_source(*big_model.WAYS.values())
 # %% tags=["nbval-ignore-output"]
 big_model.save(scratch / "big.pt")
 peaks = {
-    way: measure.peak_memory("course_utils.big_model:load_and_use", way, str(scratch / "big.pt"))
+    way: measure.peak_memory(
+        "course_utils.lessons.big_model:load_and_use", way, str(scratch / "big.pt")
+    )
     for way in lesson.progress(list(big_model.WAYS), "loading 512 MiB in five ways")
 }
 (scratch / "big.pt").unlink()

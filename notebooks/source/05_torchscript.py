@@ -25,9 +25,9 @@ import zipfile
 import torch
 from torch import nn
 
-from course_utils import lesson, plots, traps
-from course_utils.models import DigitsCNN
-from course_utils.torchscript import export_script, inspect_script, load_script
+from course_utils.lessons import lesson, plots, traps
+from course_utils.lessons.models import DigitsCNN
+from course_utils.portable import export_script, inspect_script, load_script
 
 scratch = lesson.start("05_torchscript")
 # torch.jit warns that it is deprecated; its category changes between releases, its words do not.
@@ -290,7 +290,7 @@ assert close
 # %%
 from pathlib import Path
 
-from course_utils import cpp_runner
+from course_utils.portable import cpp_runner
 
 code = (cpp_runner.CPP / "run_module.cpp").read_text()
 print(code[code.index("#include") :])
@@ -354,7 +354,7 @@ else:
     print("Skipped, as there is no program.")
 
 # %% [markdown]
-# With CMake, the file `course_utils/cpp/CMakeLists.txt` does the same. It does not use `find_package(Torch)`, which
+# With CMake, the file `course_utils/portable/cpp/CMakeLists.txt` does the same. It does not use `find_package(Torch)`, which
 # asks for a CUDA toolkit when the wheel was built for CUDA.
 
 # %% [markdown]

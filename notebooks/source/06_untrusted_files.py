@@ -32,15 +32,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from course_utils import lesson, plots
 from course_utils.anatomy import byte_map, read_archive
 from course_utils.checkpoint import load_checkpoint
-from course_utils.convert import convert
-from course_utils.data import digits
 from course_utils.errors import DamagedCheckpointError, UnsafeCheckpointError
-from course_utils.models import MLP, TiedAutoencoder
-from course_utils.pickles import read_pickle
-from course_utils.safety import audit, load_untrusted
+from course_utils.formats.pickle import read_pickle
+from course_utils.lessons import lesson, plots
+from course_utils.lessons.data import digits
+from course_utils.lessons.models import MLP, TiedAutoencoder
+from course_utils.safety import audit, convert, load_untrusted
 
 scratch = lesson.start("06_untrusted_files")
 secret, stolen = scratch / "secret.txt", scratch / "stolen.txt"
@@ -253,7 +252,7 @@ assert not attack_ran()
 audit(hostile)
 
 # %%
-from course_utils.trust import judge
+from course_utils.formats.judge import judge
 
 lesson.show_source(judge)
 
@@ -493,7 +492,7 @@ assert torch.equal(load_file(by_hand)["weight"], weight)
 # that fit. Nothing is left to interpret.
 
 # %%
-from course_utils.safetensors_header import read_header
+from course_utils.formats.safetensors import read_header
 
 lesson.show_source(read_header)
 

@@ -22,18 +22,23 @@ import warnings
 import torch
 from torch.nn.functional import cross_entropy
 
-from course_utils import lesson, plots
 from course_utils.checkpoint import (
     AsyncCheckpointer,
     CheckpointManager,
     load_checkpoint,
     save_checkpoint,
 )
-from course_utils.compare import differences
-from course_utils.data import digits
 from course_utils.errors import CheckpointWriteError, DamagedCheckpointError
-from course_utils.faults import file_size_limit, flip_bit, run_in_new_process, saves_that_die
-from course_utils.models import MLP, DigitsCNN
+from course_utils.lessons import lesson, plots
+from course_utils.lessons.data import digits
+from course_utils.lessons.faults import (
+    file_size_limit,
+    flip_bit,
+    run_in_new_process,
+    saves_that_die,
+)
+from course_utils.lessons.models import MLP, DigitsCNN
+from course_utils.resume import differences
 
 scratch = lesson.start("07_checkpoints_that_survive")
 
@@ -112,7 +117,7 @@ with lesson.expect_error(DamagedCheckpointError):
 # memory at each moment, and tries every combination of those that reach the disk.
 
 # %%
-from course_utils.crash_model import DURABLE, after_a_crash, after_all_steps
+from course_utils.lessons.crash_model import DURABLE, after_a_crash, after_all_steps
 
 recipes = {
     "write over the old file": ["write in place"],
@@ -154,7 +159,7 @@ assert after_all_steps(DURABLE) == {"new"}
 # from those of a writer that is still alive.
 
 # %%
-from course_utils.durable import write_atomically
+from course_utils.writing.durable import write_atomically
 
 lesson.show_source(write_atomically)
 

@@ -25,8 +25,9 @@
 # The job we start is a module of the package. This is how it builds its model.
 
 # %%
-from course_utils import distributed_worker, lesson, plots
-from course_utils.launch import launch
+from course_utils.distributed import launch
+from course_utils.lessons import lesson, plots
+from course_utils.lessons import worker as distributed_worker
 
 scratch = lesson.start("08_many_processes")
 lesson.show_source(distributed_worker.new_run)
@@ -43,7 +44,7 @@ lesson.show_source(distributed_worker.new_run)
 
 # %%
 run_folder = scratch / "run"
-done = launch("course_utils.distributed_worker", run_folder, "--steps=8", ranks=2)
+done = launch("course_utils.lessons.worker", run_folder, "--steps=8", ranks=2)
 print(done)
 assert done.status == 0
 
@@ -69,7 +70,7 @@ for path in sorted(run_folder.rglob("*")):
 # That is why another number of ranks can load.
 
 # %%
-from course_utils.distributed_files import read_index
+from course_utils.distributed.files import read_index
 
 
 def pieces_of(checkpoint, name):
@@ -113,7 +114,7 @@ assert [pieces for _, _, pieces in rows] == [2, 2, 2, 1]
 for ranks in (3, 4):
     copy = scratch / f"loaded by {ranks}"
     options = [f"--copy-to={copy}", "--steps=8"]
-    done = launch("course_utils.distributed_worker", run_folder, *options, ranks=ranks)
+    done = launch("course_utils.lessons.worker", run_folder, *options, ranks=ranks)
     print(done, "\n")
     assert done.status == 0
 
@@ -124,11 +125,9 @@ for ranks in (3, 4):
 import torch
 
 from course_utils.checkpoint import load_checkpoint
-from course_utils.compare import differences
-from course_utils.distributed import ShardedRun, load_sharded, save_sharded
-from course_utils.distributed_convert import to_one_file
-from course_utils.models import MLP
-from course_utils.sampler import ResumableSampler
+from course_utils.distributed import ShardedRun, load_sharded, save_sharded, to_one_file
+from course_utils.lessons.models import MLP
+from course_utils.resume import ResumableSampler, differences
 
 
 def new_run():
@@ -271,8 +270,8 @@ print("an Exception:", issubclass(CheckpointException, Exception))
 # atomic step, and lists the files. A folder without it does not count.
 
 # %%
-from course_utils import commit
-from course_utils.distributed_files import CommittingWriter
+from course_utils.distributed import commit
+from course_utils.distributed.files import CommittingWriter
 
 lesson.show_source(commit.commit, CommittingWriter)
 
@@ -282,9 +281,7 @@ lesson.show_source(commit.commit, CommittingWriter)
 
 # %%
 before = {path: path.read_bytes() for path in (run_folder / "step-00000008").iterdir()}
-done = launch(
-    "course_utils.distributed_worker", run_folder, "--steps=12", "--kill-in-save=12", ranks=2
-)
+done = launch("course_utils.lessons.worker", run_folder, "--steps=12", "--kill-in-save=12", ranks=2)
 print("the launcher reports failure:", done.status != 0)
 print("rank 1's last words:", done.output[1][-1])
 print("rank 0 said it was done:", any("done" in line for line in done.output[0]))
@@ -434,8 +431,7 @@ assert torch.equal(again.model.head.weight, moment) and not moment.eq(0).all()
 # %%
 from safetensors.torch import load_file
 
-from course_utils.distributed import load_sharded_model
-from course_utils.distributed_convert import from_one_file
+from course_utils.distributed import from_one_file, load_sharded_model
 
 to_one_file(run_folder, scratch / "model.safetensors", step=8)
 published = load_file(scratch / "model.safetensors")
@@ -468,7 +464,7 @@ assert same
 # back. It needs no other rank to be there, so we can time it with made-up plans.
 
 # %% tags=["nbval-ignore-output"]
-from course_utils.distributed_cost import Cluster, save_seconds, time_planning
+from course_utils.lessons.save_cost import Cluster, save_seconds, time_planning
 
 rows, planning = [], 0.0
 for ranks in (4, 16, 64, 256):
@@ -559,7 +555,7 @@ assert few["storage"] == many["storage"] and many["host copy"] < few["host copy"
 # Llama 3's longest run met 419 unexpected failures in 54 days on 16,384 GPUs: one in 3.1 hours.
 
 # %%
-from course_utils.distributed_cost import best_interval, lost_share
+from course_utils.lessons.save_cost import best_interval, lost_share
 
 between = 54 * 86_400 / 419
 fig, axis = plots.figure(7.5, 3.4)

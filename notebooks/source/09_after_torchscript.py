@@ -27,15 +27,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from course_utils import cpp_runner, lesson, plots, traps
-from course_utils.agreement import disagreements, probes_like
-from course_utils.data import digits
 from course_utils.errors import CheckpointError
-from course_utils.export import compile_package, export_onnx, export_program
-from course_utils.exported import load_onnx, load_package, load_program
-from course_utils.models import DigitsCNN
+from course_utils.lessons import lesson, plots, traps
+from course_utils.lessons.data import digits
+from course_utils.lessons.models import DigitsCNN
+from course_utils.lessons.transfer import pretrain
+from course_utils.portable import (
+    compile_package,
+    cpp_runner,
+    disagreements,
+    export_onnx,
+    export_program,
+    load_onnx,
+    load_package,
+    load_program,
+    probes_like,
+)
 from course_utils.safety import audit
-from course_utils.transfer import pretrain
 
 scratch = lesson.start("09_after_torchscript")
 
@@ -116,7 +124,7 @@ print("files written:", sorted(path.name for path in scratch.iterdir()))
 assert not list(scratch.iterdir())
 
 # %%
-from course_utils import export
+from course_utils.portable import export
 
 lesson.show_source(export_program, export._export, export._program)
 
@@ -160,7 +168,7 @@ def holds(path, needle):
 
 
 torch.export.save(program, scratch / "plain.pt2")
-example, source = images[:4].numpy().tobytes(), b"course_utils/models.py"
+example, source = images[:4].numpy().tobytes(), b"course_utils/lessons/models.py"
 rows = [
     (name, holds(scratch / name, example), holds(scratch / name, source))
     for name in ("plain.pt2", "program.pt2")
@@ -343,7 +351,7 @@ else:
 # %%
 from torch._inductor.utils import fresh_cache
 
-from course_utils.model_files import KINDS, Cost, measure
+from course_utils.lessons.model_files import KINDS, Cost, measure
 
 lesson.show_source(measure)
 

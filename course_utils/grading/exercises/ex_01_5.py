@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from course_utils.compare import differences
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.resume.compare import differences
 
 TASK = Task(
     title="Match by name",

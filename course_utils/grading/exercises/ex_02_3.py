@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from course_utils.compare import differences
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
-from course_utils.rng import RngState, seed_everything
+from course_utils.resume.compare import differences
+from course_utils.resume.rng import RngState, seed_everything
 
 TASK = Task(
     title="Exact resume",
@@ -32,7 +32,7 @@ run must then go on **to the last bit** as the old one did. Without the generato
         "Section 2 of the lesson leaves out one piece after the other. Which do you have?",
         "Three global generators: `torch.get_rng_state()`, `random.getstate()`, and NumPy's, which "
         "`weights_only=True` refuses as it is.",
-        "`course_utils.rng.RngState` has a `state_dict` and a `load_state_dict` for all three.",
+        "`course_utils.resume.RngState` has a `state_dict` and a `load_state_dict` for all three.",
     ),
     starter='''
 class RunState:

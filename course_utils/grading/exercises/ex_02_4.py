@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
-from course_utils.rng import seed_everything
+from course_utils.resume.rng import seed_everything
 
 TASK = Task(
     title="The middle of the epoch",

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from course_utils.compare import differences
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.resume.compare import differences
 
 TASK = Task(
     title="The learning rate after a resume",

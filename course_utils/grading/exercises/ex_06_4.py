@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from course_utils.compare import differences
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.resume.compare import differences
 
 TASK = Task(
     title="safetensors by hand",

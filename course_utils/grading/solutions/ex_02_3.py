@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from course_utils.rng import RngState
+from course_utils.resume import RngState
 
 
 class RunState:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from course_utils.sampler import ResumableSampler
+from course_utils.resume import ResumableSampler
 
 
 def batches(

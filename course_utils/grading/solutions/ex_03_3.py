@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from course_utils.resize import match_rows
+from course_utils.partial import match_rows
 
 
 def load_head(head: nn.Linear, saved: dict[str, Tensor], old: list[str], new: list[str]) -> None:

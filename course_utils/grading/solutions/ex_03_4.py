@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from course_utils.transfer import freeze
+from course_utils.lessons.transfer import freeze
 
 
 def train_head(model: Any, batches: Iterable[tuple[Tensor, Tensor]], lr: float) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from course_utils.resize import adapt_input_channels
+from course_utils.partial import adapt_input_channels
 
 
 def adapt(conv: Any, channels: int) -> nn.Conv2d:

@@ -1,6 +1,6 @@
 """Uses the lesson's own reader."""
 
-from course_utils.anatomy import read_archive
+from course_utils.anatomy.archive import read_archive
 
 
 def imports(path):

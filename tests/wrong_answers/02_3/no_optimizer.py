@@ -1,6 +1,6 @@
 """Takes a fresh optimizer."""
 
-from course_utils.rng import RngState
+from course_utils.resume.rng import RngState
 
 MESSAGE = "The optimizer is not as it was"
 

@@ -1,6 +1,6 @@
 """Forgets the scheduler."""
 
-from course_utils.rng import RngState
+from course_utils.resume.rng import RngState
 
 MESSAGE = "The scheduler is not as it was"
 

@@ -1,6 +1,6 @@
 """Seeds the generators anew instead of restoring them."""
 
-from course_utils.rng import seed_everything
+from course_utils.resume.rng import seed_everything
 
 MESSAGE = "All is restored but the generator of torch"
 CREDIT = 0.5

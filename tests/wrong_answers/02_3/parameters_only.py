@@ -1,6 +1,6 @@
 """Saves the parameters and loses BatchNorm's statistics."""
 
-from course_utils.rng import RngState
+from course_utils.resume.rng import RngState
 
 MESSAGE = "The model is not as it was: 1.running_mean differs"
 

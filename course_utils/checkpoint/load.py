@@ -1,0 +1,189 @@
+"""Read a checkpoint: every byte verified, then the pickle, which may build plain data only."""
+
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from mmap import ACCESS_COPY
+from mmap import mmap as MemoryMap
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, UntypedStorage, _weights_only_unpickler
+from torch.serialization import _is_meta_location, _load
+
+from course_utils.anatomy.archive import read_archive
+from course_utils.checkpoint.verified_read import StorageReader, memory_of
+from course_utils.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    DamagedRecordError,
+    UnsafeCheckpointError,
+    UnsupportedCheckpointError,
+)
+from course_utils.formats.open import open_checkpoint, records_of
+from course_utils.formats.zip import Locate, Record
+from course_utils.formats.zip_check import ALIGNMENT, check_bookkeeping, predict
+from course_utils.writing.locks import lock_shared
+
+REMEDY = "Use an earlier checkpoint or another copy."
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    map_location: Any = "cpu",
+    *,
+    mmap: bool = False,
+    verify_mapped: bool = False,
+) -> Any:
+    """Load a checkpoint with the CRC-32 of every record verified; no code in it can run.
+
+    Tensors are read straight into their final memory, by several threads. On the ``"meta"``
+    device they are not read, and not verified.
+
+    Args:
+        path: a file by ``save_checkpoint`` or ``torch.save``.
+        map_location: as for ``torch.load``; the default brings every tensor to the CPU.
+        mmap: map the file instead of reading it: a tensor is read when it is first used, and
+            not verified. Whoever overwrites a mapped file in place ends this process with
+            SIGBUS; ``save_checkpoint`` replaces files instead.
+        verify_mapped: with ``mmap``, verify the tensors too, which reads all of the file once.
+
+    Raises:
+        MissingCheckpointError: there is no such file.
+        NotACheckpointError: a folder, an empty file, text, or another format.
+        DamagedCheckpointError: truncated, or bytes have changed; names record and tensors.
+        UnsupportedCheckpointError: TorchScript, or the format from before PyTorch 1.6.
+        UnsafeCheckpointError: the pickle needs more than tensors and plain containers.
+        RuntimeError: torch's own, for example because a device is missing.
+    """
+    path = Path(path)
+    with open_checkpoint(path) as file, _explained(path):
+        lock_shared(file.fileno())  # retention leaves a file alone while it is being read
+        reading = partial(_read, file, map_location, mmap, verify_mapped)
+        with suppress(DamagedRecordError, DamagedCheckpointError):
+            return reading(_stored_records(path, file, predict), predicted=True)
+        # Damaged, or laid out by another program: a stricter reading tells.
+        return reading(_stored_records(path, file), predicted=False)
+
+
+def _read(
+    file: BinaryIO,
+    map_location: Any,
+    mmap: bool,
+    verify_mapped: bool,
+    records: Mapping[str, Record],
+    *,
+    predicted: bool,
+) -> Any:
+    others = _read_others(file, records)
+    tensors = [record for record in records.values() if _holds_tensor(record)]
+    with StorageReader(file.fileno(), tensors) as reader:
+        if mmap and verify_mapped:
+            reader.verify_rest()
+        archive = _Archive(records, others, _mapped(file) if mmap else reader.take)
+        state = _load(
+            archive, map_location, _weights_only_unpickler, weights_only=True, encoding="utf-8"
+        )
+        if not mmap and not _is_meta_location(map_location):
+            reader.verify_rest()
+    alignment = int(others.get(".storage_alignment", str(ALIGNMENT)))
+    if not check_bookkeeping(file.fileno(), list(records.values()), alignment) and predicted:
+        raise DamagedRecordError(None, "it is not laid out as torch does")
+    return state
+
+
+class _Archive:
+    """The records of a file, with the methods by which torch's own loader asks for them."""
+
+    def __init__(
+        self,
+        records: Mapping[str, Record],
+        contents: Mapping[str, bytes],
+        take: Callable[[Record], UntypedStorage],
+    ) -> None:
+        self._records, self._contents, self._take = records, contents, take
+
+    def has_record(self, name: str) -> bool:
+        # Without a format version torch asks where a record is instead of computing it.
+        return name in self._records and name != ".format_version"
+
+    def get_record(self, name: str) -> bytes:
+        return self._contents[name]
+
+    def get_record_offset(self, name: str) -> int:
+        return self._records[name].offset
+
+    def get_storage_from_record(self, name: str, nbytes: int, _kind: type) -> Tensor:
+        record = self._records[name]
+        if nbytes != record.size:
+            raise DamagedRecordError(
+                name, f"its tensor needs {nbytes:,} bytes, not {record.size:,}"
+            )
+        storage = self._take(record) if nbytes else UntypedStorage(0)
+        return torch.empty(0, dtype=torch.uint8).set_(storage)
+
+    def serialization_id(self) -> str:
+        return self._contents.get(".data/serialization_id", b"").decode()
+
+
+def _mapped(file: BinaryIO) -> Callable[[Record], UntypedStorage]:
+    """Map a file, privately: what a program writes into its tensors does not reach the file."""
+    content = MemoryMap(file.fileno(), 0, access=ACCESS_COPY)
+    whole = torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
+    return lambda record: whole[record.offset : record.offset + record.size]
+
+
+def _stored_records(path: Path, file: BinaryIO, locate: Locate | None = None) -> dict[str, Record]:
+    records = records_of(path, file, locate)
+    for record in records.values():
+        if record.compressed:
+            raise UnsupportedCheckpointError(
+                f"{path}: record {record.name} is compressed, which torch.save never does."
+            )
+    return records
+
+
+def _read_others(file: BinaryIO, records: Mapping[str, Record]) -> dict[str, bytes]:
+    """Read and verify the records that are not tensors: the pickle and some short ones."""
+    others = [record for record in records.values() if not _holds_tensor(record)]
+    with StorageReader(file.fileno(), others) as reader:
+        return {record.name: bytes(memory_of(reader.take(record))) for record in others}
+
+
+def _holds_tensor(record: Record) -> bool:
+    return record.name.startswith("data/")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what reading and unpickling raise into errors that name the file and the remedy."""
+    try:
+        yield
+    except DamagedRecordError as error:
+        where = "its directory"
+        if error.record is not None:
+            where = f"record {error.record}{_tensors_in(path, error.record)}"
+        raise DamagedCheckpointError(f"{path}: damaged in {where}: {error.reason}. {REMEDY}") from (
+            error.__cause__
+        )
+    except pickle.UnpicklingError as error:
+        raise UnsafeCheckpointError(
+            f"{path}: refused, its pickle asks for more than tensors and plain containers. {error}"
+        ) from error
+    except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
+        raise DamagedCheckpointError(
+            f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
+        ) from error
+
+
+def _tensors_in(path: Path, record: str) -> str:
+    """Name the tensors that a damaged record holds, where the rest of the file still tells."""
+    try:
+        tensors = read_archive(path).tensors.values()
+    except CheckpointError:
+        return ""
+    names = [tensor.name for tensor in tensors if tensor.record == record]
+    return f" (tensor {', '.join(names)})" if names else ""

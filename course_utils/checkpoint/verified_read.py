@@ -1,0 +1,150 @@
+"""Read a checkpoint's storages into their final memory, several at a time, hashed on the way."""
+
+import ctypes
+import mmap
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import UntypedStorage
+from zlib_ng import zlib_ng
+
+from course_utils.errors import DamagedRecordError
+from course_utils.formats.zip import Record
+
+CHUNK = 2 << 20  # bytes read, then hashed, while they are in the processor's cache
+SMALL = 1 << 20  # up to so many bytes are read by the thread that takes them
+AHEAD = 32 << 20  # bytes asked for before they are needed
+THREADS = 4  # copying, hashing and waiting overlap: more than the cores of a small machine
+
+
+class StorageReader:
+    """Reads records in the order given, ahead of those who take them. Use it in a ``with``.
+
+    Args:
+        descriptor: of the open file.
+        records: those to read.
+    """
+
+    def __init__(self, descriptor: int, records: list[Record]) -> None:
+        self._descriptor = descriptor
+        self._waiting = deque(records)
+        self._begun: dict[str, _Read] = {}
+        self._ahead = 0
+        self._huge_pages_free = _huge_pages_free() // 2
+        self._pool = ThreadPoolExecutor(THREADS, "checkpoint-reader")
+
+    def take(self, record: Record) -> UntypedStorage:
+        """Return a record's bytes, verified, in memory of their own; each can be taken once.
+
+        Raises:
+            DamagedRecordError: the bytes are missing or do not match their CRC-32.
+        """
+        while record.name not in self._begun:
+            self._begin(self._waiting.popleft())
+        read = self._begun.pop(record.name)
+        self._ahead -= read.record.size
+        while self._waiting and self._ahead < AHEAD:
+            self._begin(self._waiting.popleft())
+        _finish(read, self._descriptor)
+        return read.storage
+
+    def verify_rest(self) -> None:
+        """Verify the records that nobody took.
+
+        Raises:
+            DamagedRecordError: the bytes are missing or do not match their CRC-32.
+        """
+        for record in [*(read.record for read in self._begun.values()), *self._waiting]:
+            self.take(record)
+
+    def __enter__(self) -> "StorageReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _begin(self, record: Record) -> None:
+        """Give a record its memory; other threads fill it if it is large."""
+        read = _Read(record, UntypedStorage(record.size))
+        if record.size > SMALL:
+            if record.size < self._huge_pages_free:
+                self._huge_pages_free -= record.size
+                _ask_for_huge_pages(read.storage)
+            view = memory_of(read.storage)
+            for start in range(0, record.size, CHUNK):
+                part = view[start : start + CHUNK]
+                future = self._pool.submit(_fill, self._descriptor, part, record.offset + start)
+                read.parts.append((future, len(part)))
+        self._begun[record.name] = read
+        self._ahead += record.size
+
+
+@dataclass
+class _Read:
+    record: Record
+    storage: UntypedStorage
+    parts: list[tuple[Future[int], int]] = field(default_factory=list)  # CRC-32s, lengths
+
+
+def _finish(read: _Read, descriptor: int) -> None:
+    """Wait for a record's bytes and compare their CRC-32 with the directory's."""
+    record = read.record
+    try:
+        crc32 = 0
+        for future, length in read.parts:
+            crc32 = zlib_ng.crc32_combine(crc32, future.result(), length)
+        if not read.parts:
+            crc32 = _fill(descriptor, memory_of(read.storage), record.offset)
+    except EOFError:
+        raise DamagedRecordError(record.name, "the file ends before its last byte") from None
+    except OSError as error:
+        raise DamagedRecordError(record.name, f"the disk cannot read it ({error})") from error
+    if crc32 != record.crc32:
+        raise DamagedRecordError(record.name, "its bytes have changed, the CRC-32 differs")
+
+
+def _fill(descriptor: int, memory: memoryview, position: int) -> int:
+    """Fill memory from the file and return the CRC-32 of what came."""
+    crc32 = 0
+    while memory:
+        count = os.preadv(descriptor, [memory], position)
+        if not count:
+            raise EOFError
+        crc32 = zlib_ng.crc32(memory[:count], crc32)
+        position, memory = position + count, memory[count:]
+    return crc32
+
+
+def memory_of(storage: UntypedStorage) -> memoryview:
+    """Return the bytes of a storage on the CPU; keep the storage alive while you use them."""
+    return torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data
+
+
+def _huge_pages_free() -> int:
+    """Return the bytes of free memory in pieces of 2 MiB and more, 0 where it is unknown.
+
+    Where none are left, asking for huge pages makes the system move memory about, for seconds.
+
+    Source:
+        ``/proc/buddyinfo`` in proc(5): free pieces of 4 KiB, 8 KiB, … 4 MiB in each zone.
+    """
+    try:
+        zones = Path("/proc/buddyinfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum((int(n2) << 21) + (int(n4) << 22) for n2, n4 in (z.split()[-2:] for z in zones))
+
+
+def _ask_for_huge_pages(storage: UntypedStorage) -> None:
+    """Save a page fault for each 4 KiB of fresh memory. It is a hint: failure does no harm."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        first = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = storage.data_ptr() + len(storage) - first
+        _libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+
+
+_libc = ctypes.CDLL(None)

@@ -1,0 +1,1 @@
+"""The command ``ckpt``, one file a subcommand."""

@@ -1,0 +1,94 @@
+"""Turn a sharded checkpoint into one file, and one file into a sharded checkpoint.
+
+One process does it, without a process group; it needs memory for the whole state.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+
+from course_utils.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.distributed.files import (
+    CommittingWriter,
+    PlainLoadPlanner,
+    empty_state,
+)
+from course_utils.distributed.folder import named_errors, new_checkpoint, open_checkpoint
+from course_utils.errors import (
+    CheckpointWriteError,
+    DamagedCheckpointError,
+    MismatchedCheckpointError,
+)
+from course_utils.writing.durable import write_atomically
+
+
+def to_one_file(folder: Path, path: Path, step: int | None = None) -> None:
+    """Write a sharded checkpoint as one file.
+
+    A ``.safetensors`` file gets the model's tensors. Any other gets all, as ``save_checkpoint``
+    writes it: ``{"model": …, "optimizer": …, "sampler": …, "rng": {"0": …, "1": …}}``; load its
+    optimizer, which is by name, with ``torch.distributed.checkpoint.state_dict``'s
+    ``set_optimizer_state_dict``.
+
+    Args:
+        folder: where the run's checkpoints are.
+        path: the file to write.
+        step: which checkpoint; else the newest that is whole.
+
+    Raises:
+        CheckpointError: as ``load_sharded`` and ``save_checkpoint`` do.
+    """
+    only_model = path.suffix == ".safetensors"
+    checkpoint, reader = open_checkpoint(folder, step)
+    state = empty_state(
+        reader.read_metadata(), lambda name: name.startswith("model.") or not only_model
+    )
+    with named_errors(checkpoint, DamagedCheckpointError):
+        dcp.load(state, storage_reader=reader, planner=PlainLoadPlanner(), no_dist=True)
+    if only_model:
+        content = safetensors.torch.save(state["model"])
+        write_atomically(path, lambda file: file.write(content))
+    else:
+        save_checkpoint(path, state)
+
+
+def from_one_file(path: Path, folder: Path, step: int) -> Path:
+    """Write what is in one file as a sharded checkpoint, for any number of ranks to load.
+
+    Args:
+        path: a file of ``to_one_file``, or any model's state_dict as ``.pt`` or ``.safetensors``;
+            from the latter only ``load_sharded_model`` can load.
+        folder: where the run's checkpoints are.
+        step: the step it is to have.
+
+    Returns:
+        The checkpoint's own folder.
+
+    Raises:
+        CheckpointError: as ``load_checkpoint`` and ``save_sharded`` do.
+        MismatchedCheckpointError: the file's optimizer state is by position.
+    """
+    state = _read_file(path)
+    if any(isinstance(name, int) for name in state.get("optimizer", {}).get("state", {})):
+        raise MismatchedCheckpointError(
+            f"{path}: its optimizer state is by position; save what get_optimizer_state_dict "
+            "(torch.distributed.checkpoint.state_dict) returns, which is by name"
+        )
+    checkpoint = new_checkpoint(folder, step)
+    with named_errors(checkpoint, CheckpointWriteError):
+        dcp.save(state, storage_writer=CommittingWriter(checkpoint), no_dist=True)
+    return checkpoint
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        try:
+            return {"model": safetensors.torch.load_file(path)}
+        except SafetensorError as error:
+            raise DamagedCheckpointError(f"{path}: {error}; get the file again") from error
+    state = load_checkpoint(path)
+    return {"model": state} if all(isinstance(v, torch.Tensor) for v in state.values()) else state

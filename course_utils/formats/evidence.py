@@ -1,0 +1,66 @@
+"""Collects what an audit finds: verdicts with reasons, imports and calls."""
+
+import io
+from dataclasses import dataclass, field
+
+from course_utils.formats.judge import Finding, Verdict, judge, modern_name, nested_file, show
+from course_utils.formats.pickle import Pickle, scan_pickle
+from course_utils.formats.source import Source
+
+AT_ONCE = 64 * 2**20  # bytes; the pickle of 20,000 tensors has 3 MB
+MOST = 100  # findings and calls that are kept; a file can make millions
+
+
+@dataclass
+class Evidence:
+    """What is known of a file so far.
+
+    Attributes:
+        findings: reasons why it is not plain data, each once.
+        imports: everything its pickles would import.
+        calls: what they would call that is not plain data, as Python would write it.
+        verdict: the worst of all findings.
+        nested: files inside pickles, still to be looked at, with their place.
+    """
+
+    findings: dict[Finding, None] = field(default_factory=dict)
+    imports: set[str] = field(default_factory=set)
+    calls: dict[str, None] = field(default_factory=dict)
+    verdict: Verdict = Verdict.PLAIN_DATA
+    nested: list[tuple[bytes, str]] = field(default_factory=list)
+
+    def add(self, verdict: Verdict, where: str, reason: str) -> None:
+        """Add a finding; the worst verdict stays even when there are too many to keep."""
+        if len(self.findings) < MOST or verdict.rank > self.verdict.rank:
+            self.findings[Finding(verdict, where, reason)] = None
+            self.verdict = max(self.verdict, verdict, key=lambda v: v.rank)
+
+    def pickle(self, file: Source, where: str) -> Pickle:
+        """Scan a pickle from the file's position on, and add what there is to say about it."""
+        content = scan(file)
+        self.judge(content, where)
+        return content
+
+    def judge(self, content: Pickle, where: str) -> None:
+        """Add what there is to say about a pickle."""
+        self.imports |= {modern_name(found) for found in content.globals}
+        for finding, call in judge(content, where):
+            self.add(*finding)
+            if call is None:
+                continue
+            if len(self.calls) < MOST:
+                self.calls[show(call)] = None
+            inner = nested_file(call)
+            if inner is not None:
+                self.nested.append((inner, f"{where}: a file inside: "))
+
+
+def scan(file: Source) -> Pickle:
+    """Do as `scan_pickle`, but read the pickle's bytes at once if there are not too many."""
+    start = file.tell()
+    content = scan_pickle(io.BytesIO(file.read(AT_ONCE)))
+    if content.problem and file.tell() < file.size:
+        file.seek(start)
+        return scan_pickle(file)
+    file.seek(start + content.length)
+    return content

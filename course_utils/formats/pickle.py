@@ -1,0 +1,93 @@
+"""Reads a pickle without running it.
+
+Time and memory are bounded by the length of the pickle.
+"""
+
+import io
+import pickletools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from course_utils.formats.pickle_machine import Machine
+from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, PersistentId
+
+
+@dataclass(frozen=True, slots=True)
+class Opcode:
+    """One instruction of a pickle: its byte position, name and argument (None without one)."""
+
+    position: int
+    name: str
+    argument: Any
+
+
+@dataclass
+class Pickle:
+    """What a pickle would build, import and call.
+
+    Attributes:
+        root: the object, as plain containers and inert nodes.
+        globals: everything it would import, called or not.
+        calls: everything it would call, in order, thrown away afterwards or not.
+        persistent: every reference to something outside.
+        length: bytes up to and with the STOP opcode, or up to where it stops making sense.
+        problem: why it stops making sense; None for a pickle that can be read to its end.
+    """
+
+    root: Any
+    globals: set[Global]
+    calls: list[Call]
+    persistent: list[PersistentId]
+    length: int
+    problem: str | None = None
+
+
+def read_pickle(data: bytes) -> Pickle:
+    """Follow a pickle's instructions, building inert nodes in place of objects.
+
+    Raises:
+        MalformedPickleError: it is truncated, or an instruction makes no sense.
+    """
+    content = scan_pickle(io.BytesIO(data))
+    if content.problem:
+        raise MalformedPickleError(content.problem)
+    return content
+
+
+def scan_pickle(file: BinaryIO) -> Pickle:
+    """Follow a pickle as far as it goes, and say what it would have done up to there.
+
+    A pickle runs while it is read: one that is cut off has already made its first calls.
+
+    Args:
+        file: is read from its position on, and left after the pickle. Its ``read`` must not
+            make room for more bytes than there are.
+    """
+    start = file.tell()
+    machine = Machine()
+    root = problem = None
+    try:
+        root = machine.run(file)
+    except MalformedPickleError as error:
+        problem = str(error)
+    except Exception as error:  # a stack that is empty, a memo without the entry, …
+        problem = f"unreadable near byte {machine.position}: {type(error).__name__}: {error}"
+    return Pickle(
+        root, machine.globals, machine.calls, machine.persistent, file.tell() - start, problem
+    )
+
+
+def opcodes(data: bytes) -> Iterator[Opcode]:
+    """Yield the pickle's instructions.
+
+    Raises:
+        MalformedPickleError: the bytes stop making sense before STOP.
+    """
+    try:
+        for opcode, argument, position in pickletools.genops(io.BytesIO(data)):
+            yield Opcode(position or 0, opcode.name, argument)
+    except MalformedPickleError:
+        raise
+    except Exception as error:  # genops raises what its decoders raise: many types
+        raise MalformedPickleError(f"not a readable pickle: {error}") from None

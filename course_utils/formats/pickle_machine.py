@@ -1,0 +1,303 @@
+"""The stack machine of pickle, over inert nodes: follows instructions, imports and calls nothing.
+
+The opcodes are those of the standard library's ``pickletools``, which documents each one.
+"""
+
+import pickletools
+from collections.abc import Callable
+from itertools import count, islice
+from typing import Any, BinaryIO
+
+from course_utils.formats.pickle_nodes import (
+    Call,
+    Global,
+    MalformedPickleError,
+    OrderedDictNode,
+    PersistentId,
+)  # fmt: skip
+
+MAX_OPCODES = 20_000_000  # a checkpoint of 20,000 tensors has 600,000
+ORDERED_DICT = Global("collections", "OrderedDict")
+KEY_ITEMS = 100  # in a tuple used as a key; shared parts can make it exponentially large
+KEY_DEPTH = 16  # of tuples in such a key; hashing one nested a million deep would crash Python
+KEY_INTEGER = 2**63  # larger integers can be made to collide, or to take long to hash
+
+
+class Machine:
+    """The unpickler's stack, marks and memo; a public method is what an instruction does.
+
+    Attributes:
+        stack: the values since the last MARK.
+        globals: everything imported so far.
+        calls: everything called so far.
+        persistent: every reference to something outside so far.
+        position: of the present instruction in the file.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []  # the stacks set aside by MARK
+        self.memo: dict[int, Any] = {}
+        self.globals: set[Global] = set()
+        self.calls: list[Call] = []
+        self.persistent: list[PersistentId] = []
+        self.position = 0
+
+    def run(self, file: BinaryIO) -> Any:
+        """Follow the instructions up to STOP, and return the object.
+
+        Raises:
+            Exception: of any type, where an unpickler would stop too; `position` says where.
+        """
+        for opcode, argument, position in islice(pickletools.genops(file), MAX_OPCODES):
+            self.position = position or 0
+            name = opcode.name
+            push = _PUSH.get(name)
+            if name in _LITERALS:
+                self.stack.append(argument)
+            elif push is not None:
+                self.stack.append(push(argument))
+            elif name == "STOP":
+                return self.stack.pop()
+            elif (
+                name in ("GLOBAL", "INST") and file.tell() - self.position != len(str(argument)) + 2
+            ):
+                raise MalformedPickleError("a name in disguise")  # genops undoes escapes in it
+            else:
+                _ACT[name](self, argument)
+        raise MalformedPickleError(f"it has more than {MAX_OPCODES:,} instructions")
+
+    def pop_mark(self) -> list[Any]:
+        items = self.stack
+        self.stack = self.marks.pop()
+        return items
+
+    def mark(self, _: Any) -> None:
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def pop(self, _: Any) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.pop_mark()
+
+    def drop_mark(self, _: Any) -> None:
+        self.pop_mark()
+
+    def put(self, number: int) -> None:
+        self.memo[number] = self.stack[-1]
+
+    def memoize(self, _: Any) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def get(self, number: int) -> None:
+        self.stack.append(self.memo[number])
+
+    def take(self, count: int) -> tuple[Any, ...]:
+        if len(self.stack) < count:
+            raise MalformedPickleError("the stack is empty where a value is needed")
+        taken = tuple(self.stack[len(self.stack) - count :])
+        del self.stack[len(self.stack) - count :]
+        return taken
+
+    def import_pair(self, argument: str) -> None:
+        self.push_global(*argument.split(" ", 1))
+
+    def import_from_stack(self, _: Any) -> None:
+        self.push_global(*self.take(2))
+
+    def import_extension(self, code: int) -> None:
+        self.push_global("copyreg extension", str(code))
+
+    def push_global(self, module: Any, name: Any) -> None:
+        if not (isinstance(module, str) and isinstance(name, str)):
+            # A name computed by the pickle itself cannot be known without running it.
+            module, name = _computed(module), _computed(name)
+        found = Global(module, name)
+        self.globals.add(found)
+        self.stack.append(found)
+
+    def reduce(self, _: Any) -> None:
+        function, arguments = self.take(2)
+        self.call(function, arguments, "REDUCE")
+
+    def new_object(self, _: Any) -> None:
+        function, arguments = self.take(2)
+        self.call(function, arguments, "NEWOBJ")
+
+    def new_object_with_keywords(self, _: Any) -> None:
+        function, arguments, keywords = self.take(3)
+        self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ")
+
+    def instance(self, argument: str) -> None:
+        arguments = tuple(self.pop_mark())
+        self.import_pair(argument)
+        self.call(self.stack.pop(), arguments, "INST")
+
+    def object(self, _: Any) -> None:
+        function, *arguments = self.pop_mark()
+        self.call(function, tuple(arguments), "OBJ")
+
+    def call(self, function: Any, arguments: Any, opcode: str) -> None:
+        if function == ORDERED_DICT and arguments == ():
+            self.stack.append(OrderedDictNode())
+            return
+        made = Call(function, arguments, opcode)
+        self.calls.append(made)
+        self.stack.append(made)
+
+    def build(self, _: Any) -> None:
+        (state,) = self.take(1)
+        target = self.stack[-1]
+        if isinstance(target, OrderedDictNode) and isinstance(state, dict) and not target.state:
+            target.state = state
+        elif isinstance(target, Call):
+            # A second BUILD would run a second __setstate__: keep both.
+            target.state = state if target.state is None else (target.state, state)
+        else:
+            raise MalformedPickleError(f"sets attributes on a {type(target).__name__}")
+
+    def append(self, _: Any) -> None:
+        self.extend_top([self.stack.pop()])
+
+    def appends(self, _: Any) -> None:
+        self.extend_top(self.pop_mark())
+
+    def extend_top(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, list):
+            target.extend(values)
+        elif isinstance(target, set):
+            target.update(map(_key, values))
+        elif isinstance(target, Call):
+            target.items.extend((None, value) for value in values)
+        else:
+            raise MalformedPickleError(f"appends to a {type(target).__name__}")
+
+    def set_item(self, _: Any) -> None:
+        self.set_pairs(list(self.take(2)))
+
+    def set_items(self, _: Any) -> None:
+        self.set_pairs(self.pop_mark())
+
+    def set_pairs(self, flat: list[Any]) -> None:
+        target = self.stack[-1]
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        if isinstance(target, dict):
+            for key, value in pairs:
+                target[key if type(key) is str else _key(key)] = value
+        elif isinstance(target, Call):
+            target.items.extend(pairs)
+        else:
+            raise MalformedPickleError(f"sets items on a {type(target).__name__}")
+
+    def refer(self, _: Any) -> None:
+        self.refer_to(self.stack.pop())
+
+    def refer_to(self, value: Any) -> None:
+        self.persistent.append(PersistentId(value))
+        self.stack.append(self.persistent[-1])
+
+    def make_dict(self, _: Any) -> None:
+        flat = self.pop_mark()
+        self.stack.append({})
+        self.set_pairs(flat)
+
+
+def _key(value: Any) -> Any:
+    """Return a value that can be hashed without harm, or refuse it."""
+    pending = [(value, 0)]
+    for visited in count():
+        if not pending:
+            return value
+        part, depth = pending.pop()
+        if visited > KEY_ITEMS or depth > KEY_DEPTH:
+            raise MalformedPickleError("uses a tuple with more tuples in it than make sense as key")
+        if isinstance(part, tuple):
+            pending += [(item, depth + 1) for item in part[: KEY_ITEMS + 1]]
+        elif isinstance(part, int) and abs(part) > KEY_INTEGER:
+            raise MalformedPickleError("uses a huge integer as a key")
+        elif part is not None and not isinstance(part, _KEYS):
+            raise MalformedPickleError(f"uses a {type(part).__name__} as a key")
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _computed(value: Any) -> str:
+    return value if isinstance(value, str) else f"<computed {type(value).__name__}>"
+
+
+def _wrap(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
+    def act(machine: Machine, _: Any) -> None:
+        made = make(machine.pop_mark())  # first: it brings back the stack to append to
+        machine.stack.append(made)
+
+    return act
+
+
+def _tuple_of(count: int) -> Callable[[Machine, Any], None]:
+    return lambda machine, _: machine.stack.append(machine.take(count))
+
+
+def _nothing(machine: Machine, _: Any) -> None:
+    pass
+
+
+_KEYS = (str, int, float, bytes, Global, Call, PersistentId)
+
+# Opcodes whose argument is the value they push.
+_LITERALS = frozenset(
+    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING
+    SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE
+    SHORT_BINUNICODE BINUNICODE8""".split()  # noqa: SIM905 - a list would take a line each
+)
+
+# Opcodes that push a new value.
+_PUSH: dict[str, Callable[[Any], Any]] = {
+    "NONE": lambda _: None,
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
+    "EMPTY_DICT": lambda _: {},
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_TUPLE": lambda _: (),
+    "EMPTY_SET": lambda _: set(),
+}
+
+# Opcodes that act on the stack.
+_ACT: dict[str, Callable[[Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "READONLY_BUFFER"), _nothing),
+    "MARK": Machine.mark,
+    "POP": Machine.pop,
+    "POP_MARK": Machine.drop_mark,
+    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine.put),
+    "MEMOIZE": Machine.memoize,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.get),
+    "GLOBAL": Machine.import_pair,
+    "STACK_GLOBAL": Machine.import_from_stack,
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), Machine.import_extension),
+    "REDUCE": Machine.reduce,
+    "NEWOBJ": Machine.new_object,
+    "NEWOBJ_EX": Machine.new_object_with_keywords,
+    "INST": Machine.instance,
+    "OBJ": Machine.object,
+    "BUILD": Machine.build,
+    "APPEND": Machine.append,
+    "APPENDS": Machine.appends,
+    "ADDITEMS": Machine.appends,
+    "SETITEM": Machine.set_item,
+    "SETITEMS": Machine.set_items,
+    "PERSID": Machine.refer_to,
+    "BINPERSID": Machine.refer,
+    "NEXT_BUFFER": lambda machine, _: machine.refer_to("out-of-band buffer"),
+    "DICT": Machine.make_dict,
+    "LIST": _wrap(list),
+    "TUPLE": _wrap(tuple),
+    "FROZENSET": _wrap(lambda items: frozenset(map(_key, items))),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
+}

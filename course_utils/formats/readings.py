@@ -1,0 +1,226 @@
+"""Reads a file in every way that torch, pickle or safetensors might, running nothing.
+
+One file can be several things at once: a pickle with a zip archive at its end, say. So each
+reading that succeeds is judged, and being more than one thing is a finding too.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+
+from zlib_ng import zlib_ng
+
+from course_utils.formats.evidence import Evidence, scan
+from course_utils.formats.exported_program import NATIVE, program_problems
+from course_utils.formats.judge import Verdict
+from course_utils.formats.legacy import inspect_legacy, inspect_tar
+from course_utils.formats.pickle import Pickle
+from course_utils.formats.safetensors import MalformedHeaderError, read_header
+from course_utils.formats.source import Memory, Source
+from course_utils.formats.tensors import storage_of
+from course_utils.formats.zip import ZIP, MalformedZipError, Record, read_directory
+
+LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
+DEEPEST = 3  # files in files in files
+MOST_PICKLES = 1000  # one after the other in one file
+PICKLES = (".pkl", ".pickle", ".debug_pkl", ".pt", ".pth", ".bin")
+
+CHECKPOINT, LEGACY, TAR = "checkpoint", "checkpoint of PyTorch before 1.6", "tar checkpoint"
+PROGRAM, SCRIPT, PICKLE = "exported program", "TorchScript program", "pickle"
+SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
+
+
+def inspect(file: Source, where: str, evidence: Evidence, depth: int = 0) -> list[str]:
+    """Look at a file in every way it could be read, and add what is found.
+
+    Args:
+        file: the file, or a part of one.
+        where: its place, put before the names of its parts.
+        evidence: is added to.
+        depth: how many files this one lies in.
+
+    Returns:
+        What the file is; more than one thing for a file that tricks.
+    """
+    if depth > DEEPEST:
+        evidence.add(Verdict.DAMAGED, where, f"files nested more than {DEEPEST} deep")
+        return []
+    file.seek(0)
+    if file.read(4) == ZIP:
+        kinds = [_inspect_zip(file, where, evidence, depth)]
+    else:
+        readers: Iterable[tuple[str, Callable[[Source, str, Evidence], bool]]] = (
+            (TAR, inspect_tar),
+            (SAFETENSORS, _inspect_safetensors),
+            (LEGACY, inspect_legacy),
+        )
+        kinds = [kind for kind, read in readers if read(file, where, evidence)]
+        if LEGACY not in kinds and _inspect_pickles(file, where, evidence):
+            kinds.append(PICKLE)
+        if kinds and zipfile.is_zipfile(file):
+            kinds.append(OTHER_ZIP)
+    if len(kinds) > 1:
+        evidence.add(Verdict.DAMAGED, where, f"is a {' and a '.join(kinds)} at once")
+    while evidence.nested:
+        data, place = evidence.nested.pop()
+        inspect(Memory(data), place, evidence, depth + 1)
+    return kinds
+
+
+def _inspect_safetensors(file: Source, where: str, evidence: Evidence) -> bool:
+    try:
+        read_header(file, file.size)
+    except MalformedHeaderError as error:
+        file.seek(8)
+        if file.read(2) != b'{"':
+            return False
+        evidence.add(Verdict.DAMAGED, f"{where}header", str(error))
+    return True
+
+
+def _inspect_pickles(file: Source, where: str, evidence: Evidence) -> bool:
+    """Look at pickles in a row; of bytes that are no pickle, only at what they would still do."""
+    file.seek(0)
+    marked = file.read(1) == b"\x80"
+    file.seek(0)
+    for number in range(MOST_PICKLES):
+        content = scan(file)
+        whole = content.problem is None and (marked or file.tell() == file.size)
+        if not (whole or content.calls or (marked and not number)):
+            return number > 0  # text, or the tensors that follow the pickles
+        evidence.judge(content, f"{where}pickle")
+        if content.persistent:
+            evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
+        if content.problem or file.tell() >= file.size:
+            break
+    return True
+
+
+def _inspect_zip(file: Source, where: str, evidence: Evidence, depth: int) -> str:
+    try:
+        records = read_directory(file, file.size)
+    except MalformedZipError as error:
+        evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
+        return OTHER_ZIP
+    prefix = records[0].name.partition("/")[0] + "/" if records else ""
+    parts = {record.name.removeprefix(prefix): record for record in records}
+    if not all(record.name.startswith(prefix) for record in records):
+        evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
+    kind = _kind(parts)
+    if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
+        evidence.add(
+            Verdict.WOULD_RUN_CODE,
+            where,
+            "is a TorchScript program: torch.jit.load runs what its classes do when restored, "
+            "and such code can read and write files",
+        )
+        return kind
+    for name, record in parts.items():
+        _inspect_record(file, name, record, kind, where, evidence, depth)
+    if kind == CHECKPOINT:
+        _inspect_checkpoint(file, parts, where, evidence)
+    elif kind == PROGRAM:
+        _inspect_program(file, parts, where, evidence)
+    return kind
+
+
+def _kind(names: Iterable[str]) -> str:
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        return SCRIPT
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        return PROGRAM
+    return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
+
+
+def _inspect_record(
+    file: Source, name: str, record: Record, kind: str, where: str, evidence: Evidence, depth: int
+) -> None:
+    """Look at one record, if anything would unpickle it."""
+    place = f"{where}{name}"
+    if kind == CHECKPOINT and (name == "data.pkl" or name.startswith("data/")):
+        return  # looked at with the others; tensors are numbers, whatever they look like
+    start = (_content(file, record, 4) or Memory(b"")).everything()
+    named = name.lower().endswith(PICKLES)
+    if not (named or start == ZIP or start[:1] == b"\x80"):
+        return
+    content = _content(file, record)
+    if content is None:
+        evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
+    elif start == ZIP:
+        inspect(content, f"{place}: ", evidence, depth + 1)
+    elif named or scan(content).problem is None:  # else weights that begin like a pickle
+        content.seek(0)
+        evidence.pickle(content, place)
+
+
+def _inspect_checkpoint(
+    file: Source, parts: dict[str, Record], where: str, evidence: Evidence
+) -> None:
+    place = f"{where}data.pkl"
+    for name, record in parts.items():
+        if record.compressed:
+            evidence.add(Verdict.DAMAGED, f"{where}{name}", "is compressed; torch.save never does")
+    data = _content(file, parts["data.pkl"])
+    if data is None or data.size > LARGEST_PART:
+        evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
+        return
+    data = Memory(data.everything())
+    if zlib_ng.crc32(data.everything()) != parts["data.pkl"].crc32:
+        evidence.add(Verdict.DAMAGED, place, "does not match its checksum")
+    _compare_storages(evidence.pickle(data, place), parts, place, evidence)
+
+
+def _compare_storages(
+    content: Pickle, parts: dict[str, Record], place: str, evidence: Evidence
+) -> None:
+    for reference in content.persistent:
+        try:
+            storage = storage_of(reference)
+        except ValueError as error:
+            evidence.add(Verdict.DAMAGED, place, str(error))
+            continue
+        record = parts.get(f"data/{storage.key}")
+        if len(reference.value) != 5 or record is None or record.size != storage.nbytes:
+            evidence.add(
+                Verdict.DAMAGED,
+                place,
+                f"needs {storage.nbytes:,} bytes in data/{storage.key[:60]}, which the file "
+                f"does not have there",
+            )
+
+
+def _inspect_program(
+    file: Source, parts: dict[str, Record], where: str, evidence: Evidence
+) -> None:
+    evidence.add(Verdict.NEEDS_GLOBALS, where, "is an exported program: it calls torch's operators")
+    for name, record in parts.items():
+        place = f"{where}{name}"
+        if name.lower().endswith(NATIVE):
+            evidence.add(Verdict.WOULD_RUN_CODE, place, "is a native library, which is loaded")
+        if not name.endswith(".json"):
+            continue
+        data = _content(file, record)
+        try:
+            problems = program_problems(data.everything() if data else b"")
+            for problem in problems:
+                evidence.add(Verdict.WOULD_RUN_CODE, place, problem)
+        except (ValueError, RecursionError):
+            evidence.add(Verdict.DAMAGED, place, "is not JSON")
+
+
+def _content(file: Source, record: Record, first: int | None = None) -> Source | None:
+    """Return a record, or its first bytes, as a file; None if it lies about its size.
+
+    What is compressed is unpacked in memory, and never beyond `LARGEST_PART`.
+    """
+    if not record.compressed:
+        return file.part(record.offset, record.size if first is None else min(first, record.size))
+    if first is None and record.size > LARGEST_PART:
+        return None
+    packed = file.part(record.offset, min(record.stored, LARGEST_PART)).everything()
+    try:
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        data = unpacker.decompress(packed, record.size + 1 if first is None else first)
+    except zlib.error:
+        return None
+    return Memory(data) if first is not None or len(data) == record.size else None

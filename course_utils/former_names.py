@@ -1,0 +1,60 @@
+"""The names that modules had when all of them lay in one folder; importing them still works."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# wing: former names, with "=today's name" where it has changed.
+MOVED = """
+    anatomy: contents
+    checkpoint: async_checkpoint=background manager saving=save
+    ckpt: cli=main diff doctor
+    devices: meta_device
+    distributed: commit distributed_convert=convert distributed_files=files launch
+    formats: pickles=pickle safetensors_header=safetensors trust=judge
+    lessons: big_model crash_model data distributed_cost=save_cost distributed_worker=worker faults
+    lessons: lesson measure model_files models plots pretrained steplog training transfer traps
+    partial: renaming=names resize=shapes
+    portable: agreement cpp_runner export exported=load torchscript
+    resume: compare rng sampler
+    safety: convert
+    writing: blocks=direct_io durable zipwriter=zip_writer
+"""
+
+
+def todays_names() -> dict[str, str]:
+    """Return today's full name of each module that has moved, by its former full name."""
+    names = {}
+    for line in MOVED.strip().splitlines():
+        wing, _, modules = line.strip().partition(": ")
+        for former, _, today in (module.partition("=") for module in modules.split()):
+            names[f"course_utils.{former}"] = f"course_utils.{wing}.{today or former}"
+    return names
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Answers an import by a former name with the module itself, so that there is only one."""
+
+    def __init__(self) -> None:
+        self.names = todays_names()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in self.names else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = importlib.import_module(self.names[spec.name])
+        self.own_spec = module.__spec__  # the import system overwrites it
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.own_spec
+
+
+def install() -> None:
+    """Make the former names importable."""
+    sys.meta_path.insert(0, _Finder())

@@ -1,0 +1,127 @@
+"""Where weights come from: a state_dict in memory, or a file of which little is read."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from course_utils.anatomy.archive import Archive, read_archive, read_tensors
+from course_utils.errors import MismatchedCheckpointError
+
+EXTRA_STATE = "_extra_state"
+
+
+class Spec(NamedTuple):
+    """What a tensor is, without its values."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class Source(Protocol):
+    """Named tensors and extra state that can be described first and read later.
+
+    Attributes:
+        name: for messages.
+        specs: shape and dtype of each tensor, by dotted path.
+        extra: dotted paths of the extra state of modules.
+    """
+
+    name: str
+    specs: dict[str, Spec]
+    extra: Collection[str]
+
+    def read(self, keys: Collection[str]) -> dict[str, Tensor]:
+        """Return the tensors of these keys, and touch no other."""
+        ...
+
+    def read_extra(self, key: str) -> Any:
+        """Return a copy of one module's extra state."""
+        ...
+
+
+def open_source(source: Mapping[str, Any] | str | os.PathLike[str]) -> Source:
+    """Describe a state_dict, a checkpoint with state_dicts in it, or a file of either.
+
+    Values that are neither tensors nor a module's extra state are left out.
+
+    Raises:
+        CheckpointError: the file cannot be read; see `anatomy.read_archive`.
+    """
+    return _InMemory(source) if isinstance(source, Mapping) else _InFile(read_archive(source))
+
+
+class _InMemory:
+    name = "the state_dict"
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.values = dict(_flatten(state))
+        self.extra: Collection[str] = [key for key in self.values if is_extra(key)]
+        self.specs = {
+            key: Spec(tuple(value.shape), value.dtype)
+            for key, value in self.values.items()
+            if isinstance(value, Tensor) and not is_extra(key)
+        }
+
+    def read(self, keys: Collection[str]) -> dict[str, Tensor]:
+        _refuse_meta(self.name, [key for key in keys if self.values[key].is_meta])
+        return {key: self.values[key].detach() for key in keys}
+
+    def read_extra(self, key: str) -> Any:
+        return deepcopy(self.values[key])
+
+
+class _InFile:
+    def __init__(self, archive: Archive) -> None:
+        self.name = str(archive.path)
+        self.archive = archive
+        tensors = archive.tensors.values()
+        self.specs = {t.name: Spec(t.shape, t.dtype) for t in tensors if not is_extra(t.name)}
+        root = archive.tree if isinstance(archive.tree, Mapping) else {}
+        self.nodes = {key: value for key, value in _flatten(root) if is_extra(key)}
+        self.extra: Collection[str] = self.nodes
+
+    def read(self, keys: Collection[str]) -> dict[str, Tensor]:
+        tensors = self.archive.tensors
+        _refuse_meta(self.name, [key for key in keys if tensors[key].record is None])
+        return read_tensors(self.archive, keys)
+
+    def read_extra(self, key: str) -> Any:
+        if not _is_plain(self.nodes[key]):
+            raise MismatchedCheckpointError(
+                f"{self.name}: '{key}' holds more than plain values, which need the unpickler; "
+                "load the file with course_utils.checkpoint.load_checkpoint and pass what you get"
+            )
+        return deepcopy(self.nodes[key])
+
+
+def is_extra(key: str) -> bool:
+    """Whether a key is, or lies in, the extra state of a module."""
+    return EXTRA_STATE in key.split(".")
+
+
+def _flatten(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in state.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and not is_extra(key):
+            yield from _flatten(value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _refuse_meta(name: str, keys: list[str]) -> None:
+    if keys:
+        raise MismatchedCheckpointError(
+            f"{name}: '{keys[0]}' is on the meta device: it has a shape and no values"
+        )
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) is dict:
+        return all(map(_is_plain, [*value.keys(), *value.values()]))
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str, bytes)

@@ -1,0 +1,135 @@
+"""Load what `export` writes: programs, compiled packages and ONNX files, as functions to call."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from course_utils.errors import (
+    DamagedCheckpointError,
+    MismatchedCheckpointError,
+    MissingCheckpointError,
+    UnsafeCheckpointError,
+)
+from course_utils.formats.judge import Verdict
+from course_utils.formats.readings import PROGRAM
+from course_utils.safety.audit import Audit, audit
+
+SIGNATURE = "inputs"  # the entry of a package's metadata
+
+
+def load_program(path: str | os.PathLike[str], *, trusted: bool = False) -> ExportedProgram:
+    """Load a ``torch.export`` file, from strangers only if it holds nothing but operators.
+
+    ``torch.export.load`` has no ``weights_only``: pickles in the file may run anything, and so
+    may the sizes and containers that its JSON describes, which are evaluated and imported.
+
+    Args:
+        path: a file by `export_program` or ``torch.export.save``.
+        trusted: you made it or trust its maker; else it is audited first.
+
+    Raises:
+        MissingCheckpointError: there is no such file.
+        UnsafeCheckpointError: not trusted, and loading it would do more than call operators.
+        DamagedCheckpointError: torch cannot read it.
+    """
+    if not trusted:
+        _require_only_operators(audit(path))
+    _require_file(path)
+    try:
+        return torch.export.load(path)
+    except Exception as error:  # whatever its JSON, zip and pickle readers raise
+        raise DamagedCheckpointError(f"{path}: torch.export cannot read it ({error})") from error
+
+
+def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Callable[..., Any]:
+    """Load an AOTInductor package that you made or whose maker you trust.
+
+    Left alone, a package takes images of another size or layout than it was compiled for, and
+    returns wrong numbers or reads memory that is not its own. The function returned here refuses
+    other sizes and dtypes, which `compile_package` has noted in the file.
+
+    Raises:
+        MissingCheckpointError: there is no such file.
+        UnsafeCheckpointError: it is not trusted. No audit can help: it is machine code.
+        DamagedCheckpointError: torch cannot read it.
+        MismatchedCheckpointError: from the function, on inputs the package was not made for.
+    """
+    _require_file(path)
+    if not trusted:
+        raise UnsafeCheckpointError(
+            f"{path}: a package is machine code, which loading runs; no audit can judge it. "
+            "Pass trusted=True if you made it, else ask for safetensors or ONNX."
+        )
+    try:
+        package = torch._inductor.aoti_load_package(str(path))
+        wanted = package.get_metadata().get(SIGNATURE)
+    except Exception as error:
+        raise DamagedCheckpointError(f"{path}: no usable package ({error})") from error
+
+    def run(*inputs: Tensor) -> Any:
+        if wanted not in (None, signature(inputs)):
+            raise MismatchedCheckpointError(
+                f"{path}: compiled for {wanted} after the batch, got {signature(inputs)}."
+            )
+        return package(*(x.contiguous() for x in inputs))
+
+    return run
+
+
+def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
+    """Load an ONNX file into onnxruntime, as a function from tensors to tensors.
+
+    An ONNX file is plain data: a graph of named operators and their weights. It runs on the
+    CPU, on as many threads as torch uses.
+
+    Raises:
+        MissingCheckpointError: there is no such file.
+        DamagedCheckpointError: onnxruntime cannot read it.
+    """
+    import onnxruntime  # an extra: only who uses ONNX needs it
+
+    _require_file(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # its errors share no class of their own
+        raise DamagedCheckpointError(f"{path}: onnxruntime cannot read it ({error})") from error
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> Any:
+        arrays = (x.detach().cpu().numpy() for x in inputs)
+        outputs = session.run(None, dict(zip(names, arrays, strict=True)))
+        tensors = tuple(torch.from_numpy(array) for array in outputs)
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    return run
+
+
+def signature(inputs: tuple[Tensor, ...]) -> str:
+    """Return dtypes and sizes as run_package.cpp writes them: ``Float[1, 8, 8]``."""
+    dtypes = [x.type().rpartition(".")[2].removesuffix("Tensor") for x in inputs]
+    return ";".join(f"{d}{list(x.shape[1:])}" for d, x in zip(dtypes, inputs, strict=True))
+
+
+def _require_file(path: str | os.PathLike[str]) -> None:
+    if not Path(path).is_file():
+        raise MissingCheckpointError(f"{path}: there is no such file.")
+
+
+def _require_only_operators(found: Audit) -> None:
+    """Accept what the audit says of every program, that it calls operators, and nothing else."""
+    beyond = [finding for finding in found.findings if finding.where]
+    if found.format != PROGRAM or beyond or found.verdict is not Verdict.NEEDS_GLOBALS:
+        reasons = "; ".join(f"{finding.where} {finding.reason}" for finding in beyond[:3])
+        raise UnsafeCheckpointError(
+            f"{found.path}: {found.verdict.value} ({found.format}). {reasons or 'Not a program'}. "
+            "Not loaded. If you made the file, pass trusted=True; else ask for safetensors or ONNX."
+        )

@@ -1,0 +1,15 @@
+"""Lesson 02: stop a run anywhere and continue it bit for bit."""
+
+from course_utils.resume.compare import differences
+from course_utils.resume.rng import RngState, seed_everything
+from course_utils.resume.sampler import ResumableSampler
+from course_utils.resume.train_state import Stateful, TrainState
+
+__all__ = [
+    "ResumableSampler",
+    "RngState",
+    "Stateful",
+    "TrainState",
+    "differences",
+    "seed_everything",
+]

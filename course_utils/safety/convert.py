@@ -1,0 +1,131 @@
+"""From a checkpoint to a safetensors file, which can hold nothing but tensors and strings."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from course_utils.anatomy.archive import Archive
+from course_utils.anatomy.contents import blocks, damaged_records, open_contents, plain_values
+from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.formats.safetensors import DTYPES
+from course_utils.formats.tensors import TensorInfo
+from course_utils.writing.durable import write_atomically
+
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+VALUES = "values"  # the metadata entry with all that is not a tensor, as JSON
+GROWTH = 16  # times the checkpoint's size; beyond, expanded tensors are a bomb
+
+
+def convert(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> "Conversion":
+    """Write a checkpoint's tensors to a safetensors file, without running the checkpoint.
+
+    Names become dotted paths (``model.head.weight``). Of tensors that are one and the same the
+    first is written, and the metadata say which name stands for which, as
+    ``safetensors.torch.save_model`` does. Numbers, strings and lists of them go into the metadata
+    entry ``values``, as JSON. One block of one tensor is in memory at a time.
+
+    Args:
+        path: a checkpoint as `anatomy.read_archive` reads it; every checksum is verified.
+        out: the file to create or replace, ``.safetensors``.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or safetensors has no such dtype.
+        CheckpointWriteError: nothing was written.
+    """
+    archive = open_contents(path)
+    damaged = damaged_records(path)
+    if damaged:
+        raise DamagedCheckpointError(f"{path}: record {min(damaged)} {damaged[min(damaged)]}.")
+    kept, shared = _without_twins(archive)
+    _refuse_impossible(archive, kept)
+    values, left_out = plain_values(archive)
+    metadata = {"format": "pt", **shared}
+    if values:
+        metadata[VALUES] = json.dumps(values)
+    # The format wants no gaps; largest elements first keeps all of them aligned.
+    kept.sort(key=lambda info: -info.dtype.itemsize)
+    header = _header(kept, metadata)
+
+    def write(file: BinaryIO) -> None:
+        file.write(header)
+        for info in kept:
+            for block in blocks(archive, info.name):
+                file.write(block.view(torch.uint8).numpy().data)
+
+    write_atomically(out, write, size=len(header) + sum(info.nbytes for info in kept))
+    return Conversion(Path(out), len(kept), shared, tuple(values), tuple(left_out))
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written.
+
+    Attributes:
+        path: the new file.
+        tensors: how many tensors are in it.
+        shared: from each name that was not written to the name of the same tensor.
+        values: paths of what went into the metadata.
+        left_out: paths of what safetensors cannot hold.
+    """
+
+    path: Path
+    tensors: int
+    shared: dict[str, str]
+    values: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.path.name}: {self.tensors} tensors, {len(self.values)} values as metadata"]
+        lines += [f"{name} is {owner}" for name, owner in self.shared.items()]
+        lines += [f"left out, as safetensors cannot hold it: {name}" for name in self.left_out]
+        return "\n".join(lines)
+
+
+def _without_twins(archive: Archive) -> tuple[list[TensorInfo], dict[str, str]]:
+    """Split tensors into those to write and those that are another one under a second name."""
+    first: dict[tuple[Any, ...], TensorInfo] = {}
+    shared = {}
+    for info in archive.tensors.values():
+        place = (info.record, info.storage_offset, info.shape, info.stride, info.dtype)
+        if info.record is not None and place in first:
+            shared[info.name] = first[place].name
+        else:
+            first[place if info.record is not None else (info.name,)] = info
+    return list(first.values()), shared
+
+
+def _refuse_impossible(archive: Archive, tensors: list[TensorInfo]) -> None:
+    for info in tensors:
+        if info.record is None:
+            raise UnsupportedCheckpointError(
+                f"{archive.path}: tensor {info.name} is on the meta device: it has no values."
+            )
+        if info.dtype not in NAMES:
+            raise UnsupportedCheckpointError(
+                f"{archive.path}: tensor {info.name} is {info.dtype}, which safetensors does not "
+                "have. Convert it to another dtype first."
+            )
+    total, size = sum(info.nbytes for info in tensors), archive.path.stat().st_size
+    if total > GROWTH * size:
+        raise UnsupportedCheckpointError(
+            f"{archive.path}: its tensors repeat elements; written out they would take {total:,} "
+            f"bytes instead of {size:,}."
+        )
+
+
+def _header(tensors: list[TensorInfo], metadata: dict[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    position = 0
+    for info in tensors:
+        stop = position + info.nbytes
+        entries[info.name] = {
+            "dtype": NAMES[info.dtype], "shape": info.shape, "data_offsets": [position, stop]
+        }  # fmt: skip
+        position = stop
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text = text.ljust((len(text) + 7) // 8 * 8)  # so that the tensors start at a multiple of 8
+    return len(text).to_bytes(8, "little") + text

@@ -1,0 +1,287 @@
+"""The checkpoint doctor: what it prints, its exit status, and the copies it writes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import hostile
+import pytest
+import torch
+from torch import nn
+
+from course_utils.anatomy import contents
+from course_utils.anatomy.contents import open_contents
+from course_utils.ckpt.diff import diff
+from course_utils.ckpt.doctor import examine
+from course_utils.ckpt.main import main
+from course_utils.ckpt.rewrite import slim, strip_prefix
+from course_utils.errors import MismatchedCheckpointError
+from course_utils.lessons.measure import reading
+from course_utils.resume.compare import differences
+
+
+def training_state():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.rand(5, 4)).sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2)
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "rng": torch.get_rng_state(),
+        "epoch": 3,
+    }
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(state, name="a.pt"):
+        torch.save(state, tmp_path / name)
+        return str(tmp_path / name)
+
+    return save
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*arguments):
+        status = main([str(argument) for argument in arguments])
+        streams = capsys.readouterr()
+        return status, streams.out or streams.err
+
+    return run
+
+
+def flip(path):
+    record = open_contents(path).records["data/0"]
+    with open(path, "r+b") as file:
+        file.seek(record.offset + 1)
+        byte = file.read(1)[0]
+        file.seek(record.offset + 1)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def test_inspect_shows_a_tree(save, run):
+    shared = torch.ones(2)
+    status, text = run("inspect", save({"m": {"a": shared, "b": shared}, "epoch": 7}))
+    lines = [line.split() for line in text.splitlines()[1:]]
+    assert status == 0
+    assert lines[1:] == [
+        ["m.", "16"],
+        ["a", "(2,)", "float32", "8", "cpu"],
+        ["b", "(2,)", "float32", "8", "cpu", "m.a"],
+        ["epoch", "7"],
+    ]
+
+
+def test_inspect_as_json(save, run):
+    status, text = run("inspect", "--json", save({"m": {"a": torch.ones(2, 3)}, "epoch": 7}))
+    found = json.loads(text)
+    assert status == 0
+    assert found["tensors"][0]["name"] == "m.a"
+    assert found["tensors"][0]["shape"] == [2, 3]
+    assert found["values"] == {"epoch": 7}
+
+
+def test_verify_names_what_is_damaged(save, run):
+    path = save(training_state())
+    assert run("verify", path)[0] == 0
+    flip(path)
+    status, text = run("verify", path)
+    assert status == 1
+    assert "data/0" in text
+    assert "model.0.weight" in text
+    assert json.loads(run("verify", "--json", path)[1])["damaged"][0]["record"] == "data/0"
+
+
+@pytest.mark.parametrize("cut", [10, 500, 3000])
+def test_verify_of_a_truncated_file(save, run, cut):
+    path = save(training_state())
+    os.truncate(path, os.path.getsize(path) - cut)
+    assert run("verify", path)[0] == 1
+
+
+def test_audit(tmp_path, run):
+    marker = tmp_path / "marker"
+    (tmp_path / "x.pt").write_bytes(
+        hostile.zip_checkpoint(b"\x80\x02" + hostile.payloads(marker)["reduce"] + b".")
+    )
+    status, text = run("audit", tmp_path / "x.pt")
+    assert status == 1
+    assert "calls posix.system('touch " in text
+    for command in ("inspect", "verify", "doctor"):
+        run(command, tmp_path / "x.pt")
+    for command in ("slim", "strip-prefix", "convert"):
+        run(command, tmp_path / "x.pt", tmp_path / "out")
+    assert not marker.exists()
+
+
+def test_diff(save, run):
+    a, b = training_state(), training_state()
+    assert run("diff", save(a), save(b, "b.pt")) == (0, "the same, to the last bit\n")
+    b["model"]["0.weight"][1, 2] += 0.5
+    b["model"]["0.bias"] = b["model"]["0.bias"].double()
+    b["model"]["1.weight"] = torch.ones(4)
+    del b["model"]["1.bias"]
+    b["extra"] = torch.tensor([float("nan")])
+    b["epoch"] = 4
+    status, text = run("diff", "--json", save(a), save(b, "b.pt"))
+    found = {(c["name"], c["what"]): (c["detail"], c["largest"]) for c in json.loads(text)}
+    assert status == 1
+    assert found == {
+        ("model.0.weight", "elements"): ("1 of 12", pytest.approx(0.5)),
+        ("model.0.bias", "dtype"): ("torch.float32 and torch.float64", None),
+        ("model.1.weight", "shape"): ("(3,) and (4,)", None),
+        ("model.1.bias", "only in the first"): ("torch.float32 (3,)", None),
+        ("extra", "only in the second"): ("torch.float32 (1,)", None),
+        ("epoch", "value"): ("3 and 4", None),
+    }
+
+
+def test_diff_tells_minus_zero_and_nan_and_reads_in_blocks(save, monkeypatch):
+    monkeypatch.setattr(contents, "BLOCK", 64)
+    one = torch.arange(100.0)
+    two = one.clone()
+    two[99] = float("nan")
+    state = {"w": one, "z": torch.tensor([0.0]), "t": one.view(10, 10).T, "n": two}
+    changed = {"w": two, "z": torch.tensor([-0.0]), "t": one.view(10, 10).T.contiguous(), "n": two}
+    found = {c.name: (c.detail, c.largest) for c in diff(save(state), save(changed, "b.pt"))}
+    assert found["w"] == ("1 of 100", pytest.approx(float("nan"), nan_ok=True))
+    assert found["z"] == ("1 of 1", 0.0)
+    assert set(found) == {"w", "z"}  # "t" has other strides in the file, and the same elements
+
+
+def topics(path):
+    return [complaint.topic for complaint in examine(path)]
+
+
+def test_a_healthy_checkpoint_has_no_complaints(save, run):
+    path = save(training_state())
+    assert examine(path) == []
+    assert run("doctor", path)[0] == 0
+
+
+SICK = {
+    "slice": lambda state: state | {"part": torch.zeros(5000)[:3]},
+    "prefix": lambda state: state | {"model": nn.DataParallel(nn.Linear(2, 2)).state_dict()},
+    "live reference": lambda state: state | {"best": dict(state["model"])},
+    "stored twice": lambda state: state | {"a": torch.arange(999), "b": torch.arange(999)},
+    "dtypes": lambda state: state | {"model": {"a": torch.ones(1), "b": torch.ones(1).half()}},
+    "not finite": lambda state: state | {"x": torch.tensor([1.0, float("inf")])},
+    "device": lambda state: state | {"x": torch.empty(3, device="meta")},
+    "safety": lambda state: state | {"x": nn.ReLU()},
+    "resume": lambda state: {"model": state["model"], "epoch": 3},
+}
+
+
+@pytest.mark.parametrize("topic", SICK)
+def test_each_complaint_is_found_and_nothing_else(save, topic):
+    assert set(topics(save(SICK[topic](training_state())))) == {topic}
+
+
+@pytest.mark.parametrize("missing", ["optimizer", "scheduler", "rng", "epoch"])
+def test_each_missing_part_is_named(save, missing):
+    state = training_state()
+    del state[missing]
+    if missing == "epoch":
+        state["scheduler"] = {"gamma": 0.1}
+        state["optimizer"]["state"] = {}
+    (complaint,) = examine(save(state))
+    assert complaint.topic == "resume"
+
+
+def test_a_bare_state_dict_and_an_old_format(save, tmp_path):
+    assert topics(save(training_state()["model"])) == ["resume"]
+    path = tmp_path / "old.pt"
+    torch.save({"w": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
+    assert topics(path) == ["format"]
+
+
+def test_damage_is_a_complaint(save):
+    path = save(training_state())
+    flip(path)
+    assert "damage" in topics(path)
+
+
+def test_tied_weights_are_no_live_reference(save):
+    weight = torch.rand(30, 30)
+    state = training_state() | {"model": {"emb.weight": weight, "head.decoder": weight}}
+    assert topics(save(state)) == []
+
+
+def test_slim(save, tmp_path, run):
+    state = {"a": torch.rand(100_000)[:5], "b": torch.rand(3), "n": 3}
+    status, text = run("slim", save(state), tmp_path / "out.pt")
+    assert status == 0
+    assert "instead of 40" in text
+    assert (tmp_path / "out.pt").stat().st_size < 4000
+    assert not differences(torch.load(tmp_path / "out.pt"), state)
+    assert slim(tmp_path / "out.pt", tmp_path / "again.pt")[1] < 4000
+
+
+def test_strip_prefix_keeps_the_versions_of_modules(save, tmp_path):
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    wrapped = nn.DataParallel(model).state_dict()
+    strip_prefix(save({"model": wrapped, "list": [1, (2,)]}), tmp_path / "out.pt")
+    loaded = torch.load(tmp_path / "out.pt")
+    assert not differences(loaded["model"], model.state_dict())
+    assert loaded["model"]._metadata["1"] == {"version": 2}
+    assert loaded["list"] == [1, (2,)]
+    model.load_state_dict(loaded["model"])
+
+
+def test_strip_prefix_of_ones_own_and_refusals(save, tmp_path, run):
+    path, out = save({"net.w": torch.ones(1), "w": torch.ones(2)}), tmp_path / "out.pt"
+    with pytest.raises(MismatchedCheckpointError, match="one name"):
+        strip_prefix(path, out, "net.")
+    with pytest.raises(MismatchedCheckpointError, match="no key has a prefix"):
+        strip_prefix(path, out)
+    path = save({"net.w": torch.ones(1)})
+    assert run("strip-prefix", path, out, "--prefix", "net.")[0] == 0
+    assert list(torch.load(out)) == ["w"]
+
+
+def test_what_is_not_possible(tmp_path, run, save):
+    status, text = run("inspect", tmp_path / "no.pt")
+    assert (status, "no such file" in text) == (2, True)
+    (tmp_path / "text.pt").write_text("hello")
+    assert run("verify", tmp_path / "text.pt")[0] == 1
+    assert run("slim", save({}), tmp_path / "no" / "out.pt")[0] == 2
+    found = json.loads(run("verify", "--json", tmp_path / "text.pt")[1])
+    assert found["error"] == "NotACheckpointError"
+
+
+def test_what_only_torch_notices_is_damage(tmp_path, run):
+    path, out = tmp_path / "a.pt", tmp_path / "out.pt"
+    path.write_bytes(hostile.zip_checkpoint(b"\x80\x02" + hostile.tensor(shape=(5,)) + b"."))
+    status, text = run("slim", path, out)
+    assert (status, "torch cannot load it" in text) == (1, True)
+    assert not out.exists()
+
+
+def test_names_cannot_command_the_terminal(save, run):
+    _, text = run("inspect", save({"\x1b]0;title\x07": torch.ones(1), "a\rb": 1}))
+    assert "\x1b" not in text
+    assert "\\x1b" in text
+    assert "\r" not in text
+
+
+def test_from_a_shell_colour_is_for_terminals_only(save, tmp_path):
+    command = [sys.executable, "-m", "course_utils", "verify", save({"w": torch.ones(1)})]
+    environment = os.environ | {"FORCE_COLOR": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.endswith("a.pt: whole\n")
+    assert "\x1b" not in done.stdout
+
+
+def test_a_file_of_gigabytes_is_inspected_without_reading_its_data(save, run):
+    with torch.serialization.skip_data():  # leaves a hole where the data would be
+        path = save({"w": torch.empty(2**29)})
+    with reading() as meter:
+        assert run("inspect", path)[0] == 0
+        assert run("audit", path)[0] == 0
+    assert meter.bytes is None or meter.bytes < 100_000

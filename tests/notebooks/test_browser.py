@@ -1,0 +1,154 @@
+"""The lessons as a learner meets them: a real JupyterLab in a headless Chromium, Run All.
+
+Run by ``make test-browser``; screenshots are left in ``build/browser``.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_utils.authoring.notebooks import NOTEBOOKS, all_notebooks, read
+
+pytestmark = pytest.mark.browser
+
+SHOTS = Path(__file__).resolve().parents[2] / "build" / "browser"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SETTINGS = {
+    # All cells in the page at once: what is scrolled out of sight is checked too.
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+LESSONS = [path.name for path in all_notebooks() if re.match(r"0[012]_", path.name)]
+
+
+@pytest.fixture(scope="module", params=THEMES)
+def theme(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, theme):
+    """The address of a JupyterLab in this theme that serves a copy of the notebooks."""
+    folder = tmp_path_factory.mktemp("lab")
+    _copy_without_outputs(folder / "notebooks")
+    settings = folder / "lab" / "settings"
+    settings.mkdir(parents=True)
+    themes = {"@jupyterlab/apputils-extension:themes": {"theme": THEMES[theme]}}
+    (settings / "overrides.json").write_text(json.dumps(SETTINGS | themes))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"--port={port} --ip=127.0.0.1 --no-browser --allow-root --IdentityProvider.token="
+    command = [sys.executable, "-m", "jupyterlab", *options.split()]
+    command += [f"--notebook-dir={folder / 'notebooks'}", f"--LabApp.app_settings_dir={settings}"]
+    environment = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "PYTHONPATH": str(NOTEBOOKS.parent),
+    }
+    with open(folder / "log", "wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api", server, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found; on Debian or Ubuntu: sudo apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_run_all_cells_without_an_error(lab, browser, name, theme):
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    codes = [cell for cell in read(NOTEBOOKS / name).cells if cell.cell_type == "code"]
+    counted = [str(number) for number in range(1, len(codes) + 1)]
+    assert _prompts(page, until=counted) == counted
+    _walk(page, f"{Path(name).stem}-{theme}")
+    assert page.locator("[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    pictures = page.locator(".jp-OutputArea-output img")
+    stored = sum(str(cell.outputs).count("<img ") for cell in codes)
+    assert pictures.count() == stored
+    page.close()
+
+
+def _copy_without_outputs(folder):
+    """What is seen in the browser must come from this run."""
+    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("scratch"))
+    for path in folder.glob("*.ipynb"):
+        notebook = read(path)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.execution_count, cell.outputs = None, []
+        nbformat.write(notebook, path)
+
+
+def _prompts(page, until, seconds=300):
+    """Return the execution counts on the page once they are as expected, or time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        texts = page.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
+        counts = [text.strip("[]: ") for text in texts]
+        if counts == until or time.monotonic() > deadline:
+            return counts
+        time.sleep(0.5)
+
+
+def _walk(page, title):
+    """Scroll through the lesson and photograph it, so that a person can look."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    panel = page.locator(".jp-WindowedPanel-outer:visible").first
+    height = panel.evaluate("element => element.scrollHeight")
+    for number, top in enumerate(range(0, height, 1400)):
+        panel.evaluate("(element, top) => element.scrollTo(0, top)", top)
+        page.wait_for_timeout(300)
+        page.screenshot(path=SHOTS / f"{title}-{number:02}.png")
+
+
+def _wait_for(address, server, log, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError(log.read_text())
