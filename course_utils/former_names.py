@@ -21,7 +21,7 @@ MOVED = """
     portable: agreement cpp_runner export exported=load torchscript
     resume: compare rng sampler
     safety: convert
-    writing: blocks=direct_io durable zipwriter=zip_writer
+    files: blocks=direct_io durable zipwriter=zip_writer
 """
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, UntypedStorage
 from course_utils.checkpoint.manager import CheckpointManager
 from course_utils.checkpoint.pickler import LeaveItToTorchError, PickledState
 from course_utils.checkpoint.save import save_pickled
-from course_utils.writing.durable import write_atomically
+from course_utils.files.durable import write_atomically
 
 Write = Callable[[Path], None]
 

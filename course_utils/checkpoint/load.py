@@ -23,10 +23,10 @@ from course_utils.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
+from course_utils.files.locks import lock_shared
 from course_utils.formats.open import open_checkpoint, records_of
 from course_utils.formats.zip import Locate, Record
 from course_utils.formats.zip_check import ALIGNMENT, check_bookkeeping, predict
-from course_utils.writing.locks import lock_shared
 
 REMEDY = "Use an earlier checkpoint or another copy."
 

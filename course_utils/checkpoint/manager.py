@@ -17,7 +17,7 @@ from course_utils.errors import (
     MissingCheckpointError,
     NotACheckpointError,
 )
-from course_utils.writing.locks import Hold, lock_alone
+from course_utils.files.locks import Hold, lock_alone
 
 FILE_NAME = re.compile(r"step-(\d+)(?:-([A-Za-z]\w*)-(.+))?\.pt")
 

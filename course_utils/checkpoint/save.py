@@ -10,8 +10,8 @@ from torch.serialization import _get_storage_alignment
 from zlib_ng import zlib_ng
 
 from course_utils.checkpoint.pickler import LeaveItToTorchError, PickledState
-from course_utils.writing.durable import write_atomically
-from course_utils.writing.zip_writer import ArchiveWriter
+from course_utils.files.durable import write_atomically
+from course_utils.files.zip_writer import ArchiveWriter
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Any, *, compact: bool = False) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 from zlib_ng.zlib_ng import crc32
 
 from course_utils.errors import DamagedCheckpointError, MissingCheckpointError
-from course_utils.writing.durable import write_atomically
+from course_utils.files.durable import write_atomically
 
 RECORD = "commit.json"
 _STEP = re.compile(r"step-\d{8,}")

@@ -23,7 +23,7 @@ from course_utils.errors import (
     DamagedCheckpointError,
     MismatchedCheckpointError,
 )
-from course_utils.writing.durable import write_atomically
+from course_utils.files.durable import write_atomically
 
 
 def to_one_file(folder: Path, path: Path, step: int | None = None) -> None:

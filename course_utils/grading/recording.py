@@ -7,6 +7,7 @@ from nbformat import NotebookNode
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Unicode
 
+from course_utils.files.durable import write_atomically
 from course_utils.grading.grader import (
     Result,
     digest,
@@ -15,7 +16,6 @@ from course_utils.grading.grader import (
     to_json,
     write_outputs,
 )
-from course_utils.writing.durable import write_atomically
 
 
 class SandboxedGrade(NbGraderPreprocessor):

@@ -22,9 +22,9 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from course_utils.errors import NotExportableError
+from course_utils.files.durable import write_atomically
 from course_utils.portable.agreement import probes_like, require_agreement
 from course_utils.portable.load import SIGNATURE, load_onnx, load_package, signature
-from course_utils.writing.durable import write_atomically
 
 ADVICE = (
     "An export records one run. State in Python objects becomes a constant: keep it in buffers. "

@@ -25,9 +25,9 @@ from course_utils.errors import (
     MissingCheckpointError,
     NotACheckpointError,
 )
+from course_utils.files.durable import write_atomically
 from course_utils.portable.agreement import eval_mode, probes_like, require_agreement
 from course_utils.tables import Table
-from course_utils.writing.durable import write_atomically
 
 METADATA = "metadata.json"
 DEVICE = re.compile(r'torch\.device\("([^"]+)"\)')

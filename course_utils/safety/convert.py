@@ -11,9 +11,9 @@ import torch
 from course_utils.anatomy.archive import Archive
 from course_utils.anatomy.contents import blocks, damaged_records, open_contents, plain_values
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.files.durable import write_atomically
 from course_utils.formats.safetensors import DTYPES
 from course_utils.formats.tensors import TensorInfo
-from course_utils.writing.durable import write_atomically
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 VALUES = "values"  # the metadata entry with all that is not a tensor, as JSON

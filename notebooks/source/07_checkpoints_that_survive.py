@@ -159,7 +159,7 @@ assert after_all_steps(DURABLE) == {"new"}
 # from those of a writer that is still alive.
 
 # %%
-from course_utils.writing.durable import write_atomically
+from course_utils.files.durable import write_atomically
 
 lesson.show_source(write_atomically)
 

@@ -12,7 +12,7 @@ import torch
 
 from course_utils.checkpoint import save_checkpoint
 from course_utils.errors import CheckpointWriteError
-from course_utils.writing import direct_io as blocks
+from course_utils.files import direct_io as blocks
 
 blocks.BLOCK = 64 << 10  # several writes
 if "--limit" in sys.argv:

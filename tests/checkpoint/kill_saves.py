@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from course_utils.checkpoint import CheckpointManager, load_checkpoint
+from course_utils.files import direct_io as blocks
+from course_utils.files.durable import PREFIX
 from course_utils.resume.compare import differences
-from course_utils.writing import direct_io as blocks
-from course_utils.writing.durable import PREFIX
 
 
 def main(folder: Path, kills: int, seed: int) -> None:

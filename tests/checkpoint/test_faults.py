@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from course_utils.checkpoint import CheckpointManager, load_checkpoint, save_checkpoint
 from course_utils.errors import CheckpointError, CheckpointWriteError, DamagedCheckpointError
+from course_utils.files.durable import write_atomically
 from course_utils.resume.compare import differences
-from course_utils.writing.durable import write_atomically
 
 HERE = Path(__file__).parent
 

@@ -13,7 +13,7 @@ from course_utils.errors import (
     DamagedCheckpointError,
     MissingCheckpointError,
 )
-from course_utils.writing.locks import Hold
+from course_utils.files.locks import Hold
 
 
 def state(step):

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
 from course_utils.errors import CheckpointWriteError
+from course_utils.files import direct_io as blocks
+from course_utils.files import zip_writer as zipwriter
 from course_utils.formats.zip_layout import LIMIT, Entry, directory, local_header
-from course_utils.writing import direct_io as blocks
-from course_utils.writing import zip_writer as zipwriter
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Uses the lesson's own helper."""
 
-from course_utils.writing.durable import write_atomically
+from course_utils.files.durable import write_atomically
 
 
 def save(path, data):

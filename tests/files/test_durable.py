@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from course_utils.errors import CheckpointWriteError
-from course_utils.writing import durable
-from course_utils.writing.durable import write_atomically
+from course_utils.files import durable
+from course_utils.files.durable import write_atomically
 
 
 def writing(data):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from course_utils.errors import CheckpointWriteError
-from course_utils.writing.locks import lock_alone, wait_alone
+from course_utils.files.locks import lock_alone, wait_alone
 
 PREFIX, SUFFIX = ".saving-", ".tmp"
 

@@ -7,8 +7,8 @@ import torch
 from torch import UntypedStorage
 from zlib_ng import zlib_ng
 
+from course_utils.files.direct_io import BLOCK, STEP, BlockWriter
 from course_utils.formats.zip_layout import CRC_POSITION, Entry, descriptor, directory, local_header
-from course_utils.writing.direct_io import BLOCK, STEP, BlockWriter
 
 PREFIX = "archive/"  # what torch writes when it is given a file and not a name
 
