@@ -9,7 +9,6 @@ from types import ModuleType
 
 # wing: former names, with "=today's name" where it has changed.
 MOVED = """
-    anatomy: contents
     checkpoint: async_checkpoint=background manager saving=save
     ckpt: cli=main diff doctor
     devices: meta_device
@@ -21,7 +20,7 @@ MOVED = """
     portable: agreement cpp_runner export exported=load torchscript
     resume: compare rng sampler
     safety: convert
-    files: blocks=direct_io durable zipwriter=zip_writer
+    files: contents blocks=direct_io durable zipwriter=zip_writer
 """
 
 

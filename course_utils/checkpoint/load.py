@@ -8,7 +8,7 @@ from functools import partial
 from mmap import ACCESS_COPY
 from mmap import mmap as MemoryMap
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage, _weights_only_unpickler
@@ -24,9 +24,11 @@ from course_utils.errors import (
     UnsupportedCheckpointError,
 )
 from course_utils.files.locks import lock_shared
-from course_utils.formats.open import open_checkpoint, records_of
-from course_utils.formats.zip import Locate, Record
-from course_utils.formats.zip_check import ALIGNMENT, check_bookkeeping, predict
+from course_utils.files.open_file import OpenFile
+from course_utils.formats.contents import CHECKPOINT, Contents
+from course_utils.formats.open import open_contents, read_records, require_tensors
+from course_utils.formats.torch_layout import ALIGNMENT, check_bookkeeping, predict
+from course_utils.formats.zip import ZIP, Locate, Record
 
 REMEDY = "Use an earlier checkpoint or another copy."
 
@@ -59,8 +61,16 @@ def load_checkpoint(
         UnsafeCheckpointError: the pickle needs more than tensors and plain containers.
         RuntimeError: torch's own, for example because a device is missing.
     """
-    path = Path(path)
-    with open_checkpoint(path) as file, _explained(path):
+    with OpenFile(path) as file:
+        return load_open(file, map_location, mmap=mmap, verify_mapped=verify_mapped)
+
+
+def load_open(
+    file: OpenFile, map_location: Any = "cpu", *, mmap: bool = False, verify_mapped: bool = False
+) -> Any:
+    """Do what `load_checkpoint` does with a file that is open already."""
+    path = file.path
+    with _explained(path):
         lock_shared(file.fileno())  # retention leaves a file alone while it is being read
         reading = partial(_read, file, map_location, mmap, verify_mapped)
         with suppress(DamagedRecordError, DamagedCheckpointError):
@@ -70,7 +80,7 @@ def load_checkpoint(
 
 
 def _read(
-    file: BinaryIO,
+    file: OpenFile,
     map_location: Any,
     mmap: bool,
     verify_mapped: bool,
@@ -90,7 +100,7 @@ def _read(
         if not mmap and not _is_meta_location(map_location):
             reader.verify_rest()
     alignment = int(others.get(".storage_alignment", str(ALIGNMENT)))
-    if not check_bookkeeping(file.fileno(), list(records.values()), alignment) and predicted:
+    if not check_bookkeeping(file, list(records.values()), alignment) and predicted:
         raise DamagedRecordError(None, "it is not laid out as torch does")
     return state
 
@@ -129,15 +139,22 @@ class _Archive:
         return self._contents.get(".data/serialization_id", b"").decode()
 
 
-def _mapped(file: BinaryIO) -> Callable[[Record], UntypedStorage]:
+def _mapped(file: OpenFile) -> Callable[[Record], UntypedStorage]:
     """Map a file, privately: what a program writes into its tensors does not reach the file."""
     content = MemoryMap(file.fileno(), 0, access=ACCESS_COPY)
     whole = torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
     return lambda record: whole[record.offset : record.offset + record.size]
 
 
-def _stored_records(path: Path, file: BinaryIO, locate: Locate | None = None) -> dict[str, Record]:
-    records = records_of(path, file, locate)
+def _stored_records(path: Path, file: OpenFile, locate: Locate | None = None) -> dict[str, Record]:
+    if file.read_at(0, 4) != ZIP:
+        contents = require_tensors(open_contents(file, path))
+        raise UnsupportedCheckpointError(
+            f"{path} is a {contents.kind}. Load it with safetensors.torch.load_file."
+        )
+    kind, records = read_records(file, path, locate)
+    if kind != CHECKPOINT:
+        require_tensors(Contents(path, file, kind))
     for record in records.values():
         if record.compressed:
             raise UnsupportedCheckpointError(
@@ -146,7 +163,7 @@ def _stored_records(path: Path, file: BinaryIO, locate: Locate | None = None) ->
     return records
 
 
-def _read_others(file: BinaryIO, records: Mapping[str, Record]) -> dict[str, bytes]:
+def _read_others(file: OpenFile, records: Mapping[str, Record]) -> dict[str, bytes]:
     """Read and verify the records that are not tensors: the pickle and some short ones."""
     others = [record for record in records.values() if not _holds_tensor(record)]
     with StorageReader(file.fileno(), others) as reader:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.anatomy.archive import Archive
-from course_utils.anatomy.contents import blocks, open_contents, plain_values
+from course_utils.files.contents import open_contents
+from course_utils.formats.contents import Contents
+from course_utils.formats.elements import blocks
+from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.values import plain_values
 from course_utils.tables import Table
 
 
@@ -39,7 +42,7 @@ def diff(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> list[
     Raises:
         CheckpointError: one of them cannot be read; see `anatomy.read_archive`.
     """
-    left, right = open_contents(first), open_contents(second)
+    left, right = (require_tensors(open_contents(path)) for path in (first, second))
     changes: list[Change] = []
     for name in dict.fromkeys([*left.tensors, *right.tensors]):
         if name in left.tensors and name in right.tensors:
@@ -59,7 +62,7 @@ def changes_table(changes: list[Change]) -> Table:
     return Table(rows, ["name", "differs in", "how", "largest difference"])
 
 
-def _compare(left: Archive, right: Archive, name: str) -> Iterator[Change]:
+def _compare(left: Contents, right: Contents, name: str) -> Iterator[Change]:
     one, two = left.tensors[name], right.tensors[name]
     if one.shape != two.shape:
         yield Change(name, "shape", f"{one.shape} and {two.shape}")
@@ -69,7 +72,7 @@ def _compare(left: Archive, right: Archive, name: str) -> Iterator[Change]:
     if one.record is None or two.record is None:
         return
     differing, largest = 0, torch.tensor(0.0, dtype=torch.float64)
-    for a, b in _paired(blocks(left, name), blocks(right, name)):
+    for a, b in _paired(_numbers(left, name), _numbers(right, name)):
         if one.dtype == two.dtype and torch.equal(_bytes(a), _bytes(b)):
             continue
         changed = _changed(a, b)
@@ -79,6 +82,12 @@ def _compare(left: Archive, right: Archive, name: str) -> Iterator[Change]:
     if differing:
         count = f"{differing:,} of {_numel(one):,}"
         yield Change(name, "elements", count, float(largest))
+
+
+def _numbers(contents: Contents, name: str) -> Iterator[Tensor]:
+    dtype = getattr(torch, contents.tensors[name].dtype)
+    for block in blocks(contents, name):
+        yield torch.frombuffer(bytearray(block), dtype=dtype)
 
 
 def _changed(a: Tensor, b: Tensor) -> Tensor:
@@ -98,7 +107,7 @@ def _number(tensor: Tensor) -> Tensor:
 
 
 def _numel(info: TensorInfo) -> int:
-    return info.nbytes // info.dtype.itemsize
+    return info.nbytes // info.itemsize
 
 
 def _paired(left: Iterator[Tensor], right: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -114,7 +123,7 @@ def _paired(left: Iterator[Tensor], right: Iterator[Tensor]) -> Iterator[tuple[T
         a, b = a[length:], b[length:]
 
 
-def _compare_values(left: Archive, right: Archive) -> Iterator[Change]:
+def _compare_values(left: Contents, right: Contents) -> Iterator[Change]:
     one, two = plain_values(left)[0], plain_values(right)[0]
     for name in dict.fromkeys([*one, *two]):
         if name in one and name in two:

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_utils.anatomy.archive import Archive
-from course_utils.anatomy.contents import blocks, damaged_records, open_contents, plain_values
+import torch
+
 from course_utils.errors import UnsupportedCheckpointError
+from course_utils.files.contents import open_contents, verify_contents
+from course_utils.formats.contents import Contents
+from course_utils.formats.dtypes import is_complex, is_float
+from course_utils.formats.elements import blocks
 from course_utils.formats.judge import Verdict
+from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.values import plain_values
 from course_utils.partial.names import WRAPPERS
 from course_utils.safety.audit import audit
 from course_utils.tables import Table
@@ -43,10 +49,10 @@ def examine(path: str | os.PathLike[str]) -> list[Complaint]:
     """
     path = Path(path)
     try:
-        archive = open_contents(path)
+        archive = require_tensors(open_contents(path))
     except UnsupportedCheckpointError as error:
         return [Complaint("format", str(error), "see `audit` before you load it anywhere")]
-    damage = [] if path.suffix == ".safetensors" else list(_damage(path))
+    damage = list(_damage(archive))
     checks = (_unsafe, _prefixes, _slices, _copies, _dtypes, _devices, _not_finite, _incomplete)
     return [*damage, *(complaint for check in checks for complaint in check(archive))]
 
@@ -56,12 +62,13 @@ def complaints_table(complaints: list[Complaint]) -> Table:
     return Table([(c.topic, c.what, c.remedy) for c in complaints], ["topic", "found", "remedy"])
 
 
-def _damage(path: Path) -> Iterator[Complaint]:
-    for name, problem in damaged_records(path).items():
-        yield Complaint("damage", f"record {name} {problem}", "use an earlier checkpoint")
+def _damage(archive: Contents) -> Iterator[Complaint]:
+    for _, record, problem in verify_contents(archive).damage:
+        where = f"record {record}" if record else "the directory"
+        yield Complaint("damage", f"{where}: {problem}", "use an earlier checkpoint")
 
 
-def _unsafe(archive: Archive) -> Iterator[Complaint]:
+def _unsafe(archive: Contents) -> Iterator[Complaint]:
     found = audit(archive.path)
     if found.verdict is not Verdict.PLAIN_DATA:
         reasons = "; ".join(finding.reason for finding in found.findings[:3])
@@ -72,7 +79,7 @@ def _unsafe(archive: Archive) -> Iterator[Complaint]:
         )
 
 
-def _prefixes(archive: Archive) -> Iterator[Complaint]:
+def _prefixes(archive: Contents) -> Iterator[Complaint]:
     counts: Counter[str] = Counter()
     for name in archive.tensors:
         counts.update(WRAPPERS.intersection(name.split(".")[:-1]))
@@ -84,7 +91,7 @@ def _prefixes(archive: Archive) -> Iterator[Complaint]:
         )
 
 
-def _slices(archive: Archive) -> Iterator[Complaint]:
+def _slices(archive: Contents) -> Iterator[Complaint]:
     """Storages of which the tensors show only a part: saving a slice saves the whole."""
     shown: dict[str, int] = defaultdict(int)
     owners: dict[str, TensorInfo] = {}
@@ -103,7 +110,7 @@ def _slices(archive: Archive) -> Iterator[Complaint]:
             )
 
 
-def _copies(archive: Archive) -> Iterator[Complaint]:
+def _copies(archive: Contents) -> Iterator[Complaint]:
     """State_dicts that are one memory under two names, and records stored twice."""
     owners: dict[str, list[str]] = defaultdict(list)
     for info in archive.tensors.values():
@@ -145,12 +152,12 @@ def _parents(first: str, other: str) -> tuple[str, str]:
     return ".".join(one[:-common]), ".".join(two[:-common])
 
 
-def _dtypes(archive: Archive) -> Iterator[Complaint]:
+def _dtypes(archive: Contents) -> Iterator[Complaint]:
     """Floating dtypes within one state_dict; an optimizer's may differ from its model's."""
     groups: dict[str, dict[str, str]] = defaultdict(dict)
     for info in archive.tensors.values():
-        if info.dtype.is_floating_point:
-            groups[info.name.split(".")[0]].setdefault(str(info.dtype)[6:], info.name)
+        if is_float(info.dtype):
+            groups[info.name.split(".")[0]].setdefault(info.dtype, info.name)
     nested = _top_level(archive)
     if not nested:  # a bare state_dict: its first parts are modules of one model
         merged: dict[str, str] = {}
@@ -168,7 +175,7 @@ def _dtypes(archive: Archive) -> Iterator[Complaint]:
             )
 
 
-def _devices(archive: Archive) -> Iterator[Complaint]:
+def _devices(archive: Contents) -> Iterator[Complaint]:
     devices = {info.device for info in archive.tensors.values()}
     for device in sorted(devices - {"cpu", "meta"}):
         yield Complaint(
@@ -181,15 +188,16 @@ def _devices(archive: Archive) -> Iterator[Complaint]:
         yield Complaint("device", f"{name} has no values (meta device)", "materialize, then save")
 
 
-def _not_finite(archive: Archive) -> Iterator[Complaint]:
+def _not_finite(archive: Contents) -> Iterator[Complaint]:
     for info in archive.tensors.values():
-        if info.record is None or not (info.dtype.is_floating_point or info.dtype.is_complex):
+        if info.record is None or not (is_float(info.dtype) or is_complex(info.dtype)):
             continue
         nan = infinite = 0
         for block in blocks(archive, info.name):
-            block = block if block.itemsize > 1 else block.float()
-            nan += int(block.isnan().sum())
-            infinite += int(block.isinf().sum())
+            values = torch.frombuffer(bytearray(block), dtype=getattr(torch, info.dtype))
+            values = values if values.itemsize > 1 else values.float()
+            nan += int(values.isnan().sum())
+            infinite += int(values.isinf().sum())
         if nan or infinite:
             yield Complaint(
                 "not finite",
@@ -198,7 +206,7 @@ def _not_finite(archive: Archive) -> Iterator[Complaint]:
             )
 
 
-def _incomplete(archive: Archive) -> Iterator[Complaint]:
+def _incomplete(archive: Contents) -> Iterator[Complaint]:
     """What a training run would miss when it resumes from this file."""
     keys = _top_level(archive)
     if not keys:
@@ -213,7 +221,7 @@ def _incomplete(archive: Archive) -> Iterator[Complaint]:
             yield Complaint("resume", f"there seems to be no {topic} in it", remedy)
 
 
-def _top_level(archive: Archive) -> list[str]:
+def _top_level(archive: Contents) -> list[str]:
     """The keys of a checkpoint that holds state_dicts; empty for a bare state_dict."""
     tree: Any = archive.tree
     if not isinstance(tree, dict) or not any(isinstance(value, dict) for value in tree.values()):

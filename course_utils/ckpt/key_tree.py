@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from course_utils.anatomy.archive import Archive
-from course_utils.anatomy.contents import plain_values
+from course_utils.formats.contents import Contents
 from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.values import plain_values
 from course_utils.tables import Table
 
 
-def key_tree(archive: Archive) -> Table:
+def key_tree(archive: Contents) -> Table:
     """Return a table: one row a tensor, value or branch, indented by its depth.
 
     A branch's bytes are the sum of its tensors'; memory that is shared counts each time. The
@@ -34,7 +34,7 @@ def key_tree(archive: Archive) -> Table:
             rows.append((label, "", "", f"{_weight(node):,}", "", ""))
             pending += [(k, n, depth + 1, parent + key) for k, n in reversed(node.items())]
         elif isinstance(node, TensorInfo):
-            dtype, size = str(node.dtype)[6:], f"{node.nbytes:,}"
+            dtype, size = node.dtype, f"{node.nbytes:,}"
             shared = owners.get(node.name, "")
             rows.append((label, str(node.shape), dtype, size, node.device, shared))
         else:
@@ -42,7 +42,7 @@ def key_tree(archive: Archive) -> Table:
     return Table(rows, ["key", "shape", "dtype or value", "bytes", "device", "shared with"])
 
 
-def shared_with(archive: Archive) -> dict[str, str]:
+def shared_with(archive: Contents) -> dict[str, str]:
     """Return, for each tensor that shows memory of an earlier one, that one's name."""
     owners: dict[str, str] = {}
     shared = {}

@@ -14,13 +14,15 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from course_utils.anatomy.contents import damaged_records, open_contents, plain_values
 from course_utils.ckpt.diff import changes_table, diff
 from course_utils.ckpt.doctor import complaints_table, examine
 from course_utils.ckpt.key_tree import key_tree, shared_with
 from course_utils.ckpt.rewrite import slim, strip_prefix
 from course_utils.errors import CheckpointError, CheckpointWriteError, MissingCheckpointError
+from course_utils.files.contents import damaged_records, open_contents
 from course_utils.formats.judge import Verdict
+from course_utils.formats.open import require_tensors
+from course_utils.formats.values import plain_values
 from course_utils.safety.audit import audit
 from course_utils.safety.convert import convert
 from course_utils.tables import Table
@@ -62,13 +64,13 @@ class _Report:
 
 
 def _inspect(options: argparse.Namespace) -> _Report:
-    archive = open_contents(options.file)
+    archive = require_tensors(open_contents(options.file))
     shared = shared_with(archive)
     tensors = [
         {
             "name": info.name,
             "shape": list(info.shape),
-            "dtype": str(info.dtype)[6:],
+            "dtype": info.dtype,
             "bytes": info.nbytes,
             "device": info.device,
             "stride": list(info.stride),
@@ -78,7 +80,7 @@ def _inspect(options: argparse.Namespace) -> _Report:
         for info in archive.tensors.values()
     ]
     total = sum(info.nbytes for info in archive.tensors.values())
-    size = archive.path.stat().st_size
+    size = archive.source.size
     return _Report(
         True,
         f"{options.file}: {len(tensors):,} tensors of {total:,} bytes in a file of {size:,} bytes",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from course_utils.formats.judge import Finding, Verdict, judge, modern_name, nested_file, show
 from course_utils.formats.pickle import Pickle, scan_pickle
-from course_utils.formats.source import Source
+from course_utils.formats.source import Window
 
 AT_ONCE = 64 * 2**20  # bytes; the pickle of 20,000 tensors has 3 MB
 MOST = 100  # findings and calls that are kept; a file can make millions
@@ -35,7 +35,7 @@ class Evidence:
             self.findings[Finding(verdict, where, reason)] = None
             self.verdict = max(self.verdict, verdict, key=lambda v: v.rank)
 
-    def pickle(self, file: Source, where: str) -> Pickle:
+    def pickle(self, file: Window, where: str) -> Pickle:
         """Scan a pickle from the file's position on, and add what there is to say about it."""
         content = scan(file)
         self.judge(content, where)
@@ -55,7 +55,7 @@ class Evidence:
                 self.nested.append((inner, f"{where}: a file inside: "))
 
 
-def scan(file: Source) -> Pickle:
+def scan(file: Window) -> Pickle:
     """Do as `scan_pickle`, but read the pickle's bytes at once if there are not too many."""
     start = file.tell()
     content = scan_pickle(io.BytesIO(file.read(AT_ONCE)))

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from torch import _weights_only_unpickler
-
+from course_utils.formats.allowed import TORCH_ALLOWS
 from course_utils.formats.pickle import Pickle
 from course_utils.formats.pickle_nodes import (
     Call,
@@ -103,7 +102,6 @@ def nested_file(call: Call) -> bytes | None:
 
 
 ENCODE = "_codecs.encode"  # how protocol 2 writes bytes
-TORCH_ALLOWS = frozenset(_weights_only_unpickler._get_allowed_globals())
 # Known to build a value and do nothing else. All but torch's own need `safe_globals` to load.
 VALUE_TYPES = frozenset(
     """builtins.bool builtins.bytes builtins.dict builtins.float builtins.frozenset builtins.int

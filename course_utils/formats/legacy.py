@@ -11,14 +11,14 @@ from course_utils.formats.evidence import Evidence, scan
 from course_utils.formats.judge import Verdict
 from course_utils.formats.pickle import Pickle
 from course_utils.formats.pickle_nodes import Global, MalformedPickleError, PersistentId
-from course_utils.formats.source import Source
+from course_utils.formats.source import Window
 from course_utils.formats.tensors import storage_of
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 LARGEST_TAR_RANK = 64
 
 
-def inspect_legacy(file: Source, where: str, evidence: Evidence) -> bool:
+def inspect_legacy(file: Window, where: str, evidence: Evidence) -> bool:
     """Look at a row of pickles that begins with torch's magic number; False if it does not."""
     file.seek(0)
     if scan(file).root != MAGIC:
@@ -35,7 +35,7 @@ def inspect_legacy(file: Source, where: str, evidence: Evidence) -> bool:
     return True
 
 
-def _storage_problem(file: Source, persistent: list[PersistentId], keys: Any) -> str | None:
+def _storage_problem(file: Window, persistent: list[PersistentId], keys: Any) -> str | None:
     """Compare the storages the object needs with those that follow the pickles."""
     sizes: dict[str, tuple[int, int]] = {}
     for reference in persistent:
@@ -72,7 +72,7 @@ def _names_module(value: Any) -> bool:
     return False
 
 
-def inspect_tar(file: Source, where: str, evidence: Evidence) -> bool:
+def inspect_tar(file: Window, where: str, evidence: Evidence) -> bool:
     """Look at a tar file as torch would; False if it is none."""
     file.seek(0)
     try:
@@ -82,7 +82,7 @@ def inspect_tar(file: Source, where: str, evidence: Evidence) -> bool:
         return False
     if not members:
         return False
-    parts: dict[str, Source] = {}
+    parts: dict[str, Window] = {}
     for member in members:
         if member.name in parts or not member.isreg() or member.issparse():
             evidence.add(
@@ -101,7 +101,7 @@ def inspect_tar(file: Source, where: str, evidence: Evidence) -> bool:
     return True
 
 
-def _storages(file: Source, where: str, evidence: Evidence) -> None:
+def _storages(file: Window, where: str, evidence: Evidence) -> None:
     """A count; per storage a pickle of (key, location, type), its length, its bytes; the views."""
     for _ in range(_count(evidence.pickle(file, where))):
         _key, _location, storage_type = _fields(evidence.pickle(file, where), 3)
@@ -110,7 +110,7 @@ def _storages(file: Source, where: str, evidence: Evidence) -> None:
     evidence.pickle(file, where)
 
 
-def _tensors(file: Source, where: str, evidence: Evidence) -> None:
+def _tensors(file: Window, where: str, evidence: Evidence) -> None:
     """A count; per tensor a pickle of (key, storage, type), then rank, shape, stride and offset."""
     for _ in range(_count(evidence.pickle(file, where))):
         _fields(evidence.pickle(file, where), 3)
@@ -120,7 +120,7 @@ def _tensors(file: Source, where: str, evidence: Evidence) -> None:
         _skip(file, 16 * rank + 8)
 
 
-def _pickle(file: Source, where: str, evidence: Evidence) -> None:
+def _pickle(file: Window, where: str, evidence: Evidence) -> None:
     evidence.pickle(file, where)
 
 
@@ -137,7 +137,7 @@ def _fields(content: Pickle, count: int) -> tuple[Any, ...]:
     return content.root
 
 
-def _skip(file: Source, count: int) -> None:
+def _skip(file: Window, count: int) -> None:
     if file.tell() + count > file.size:
         raise ValueError("it is cut off")
     file.seek(count, 1)

@@ -1,110 +1,218 @@
-"""The zip directory of a ``.pt`` file: which records it holds, and where their bytes lie."""
+"""Says what a file is, by its content, and describes what it holds."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from course_utils.errors import (
-    CheckpointError,
     DamagedCheckpointError,
-    MissingCheckpointError,
     NotACheckpointError,
     UnsupportedCheckpointError,
 )
-from course_utils.formats.zip import ZIP, Locate, MalformedZipError, Record, read_directory
+from course_utils.formats.checksum import crc32, problem_of
+from course_utils.formats.contents import (
+    CHECKPOINT,
+    LEGACY,
+    OTHER_ZIP,
+    PICKLE,
+    PROGRAM,
+    SAFETENSORS,
+    SCRIPT,
+    TAR,
+    Contents,
+)
+from course_utils.formats.find_tensors import find_tensors
+from course_utils.formats.pickle import read_pickle
+from course_utils.formats.pickle_nodes import MalformedPickleError
+from course_utils.formats.safetensors import (
+    MalformedHeaderError,
+    UnknownDtypeError,
+    is_safetensors,
+    read_header,
+)
+from course_utils.formats.source import Source
+from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.zip import (
+    EMPTY_ZIP,
+    ZIP,
+    Locate,
+    MalformedZipError,
+    Record,
+    read_directory,
+)
 
 LEGACY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization's magic number
+LARGEST_PICKLE = 2**31  # bytes; 20,000 tensors take 3 MB
 RESAVE = "Load it where it was made and save its state_dict again with torch.save."
+REMEDY = "Use an earlier checkpoint."
 
 
-def read_records(path: str | os.PathLike[str]) -> dict[str, Record]:
-    """Read the directory of a checkpoint that ``torch.save`` wrote; names lose their prefix.
+def open_contents(source: Source, path: str | os.PathLike[str]) -> Contents:
+    """Describe a file. Its name plays no part in what it is taken for.
 
-    Raises:
-        MissingCheckpointError: there is no such file.
-        NotACheckpointError: a folder, an empty file, text, or another kind of zip file.
-        DamagedCheckpointError: the directory is gone or contradicts the file.
-        UnsupportedCheckpointError: TorchScript, an exported program, or the format before 1.6.
-    """
-    path = Path(path)
-    with open_checkpoint(path) as file:
-        return records_of(path, file)
-
-
-def records_of(path: Path, file: BinaryIO, locate: Locate | None = None) -> dict[str, Record]:
-    """Do what `read_records` does with a file that `open_checkpoint` has opened.
+    Tensors are described for checkpoints and safetensors files; of other kinds only the records.
 
     Args:
-        path: for messages.
-        file: the open file.
-        locate: as for `read_directory`.
+        source: its bytes.
+        path: its name, for messages.
+
+    Raises:
+        NotACheckpointError: an empty file, text, or another kind of file.
+        DamagedCheckpointError: it is cut off or contradicts itself.
+        UnsupportedCheckpointError: this version does not know what it holds.
+    """
+    path = Path(path)
+    start = source.read_at(0, 512)
+    if start.startswith((ZIP, EMPTY_ZIP)):
+        return _open_zip(source, path)
+    if is_safetensors(source):
+        return _open_safetensors(source, path)
+    if start.startswith(LEGACY_PICKLE):
+        return Contents(path, source, LEGACY, checksums=False)
+    if start[257:262] == b"ustar":
+        return Contents(path, source, TAR, checksums=False)
+    if start.startswith(b"\x80"):
+        return Contents(path, source, PICKLE, checksums=False)
+    if not start:
+        raise NotACheckpointError(f"{path} is empty. Was the disk full when it was saved?")
+    raise NotACheckpointError(
+        f"{path} is not a checkpoint: it begins with {start[:12]!r}, not with {ZIP!r}."
+    )
+
+
+def require_tensors(contents: Contents) -> Contents:
+    """Return what was given, if its tensors are described.
+
+    Raises:
+        UnsupportedCheckpointError, NotACheckpointError: they are not; says what the file is.
+    """
+    if contents.kind in (CHECKPOINT, SAFETENSORS):
+        return contents
+    raise _NOT_OPENED[contents.kind](contents.path)
+
+
+def zip_kind(names: Iterable[str]) -> str:
+    """Say what an archive is, by the names of its records without their common prefix."""
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        return SCRIPT
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        return PROGRAM
+    return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
+
+
+def read_records(
+    source: Source, path: Path, locate: Locate | None = None
+) -> tuple[str, dict[str, Record]]:
+    """Read an archive's directory.
+
+    Returns:
+        The kind of the archive, and its records by name, without their common prefix.
+
+    Raises:
+        DamagedCheckpointError: the directory is gone or contradicts the file.
     """
     try:
-        records = read_directory(file, os.fstat(file.fileno()).st_size, locate)
+        records = read_directory(source, locate)
     except MalformedZipError as error:
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
             "The file was cut off or overwritten; use an earlier checkpoint."
         ) from None
-    prefix = _require_checkpoint(path, [record.name for record in records])
-    return {
-        name: record._replace(name=name)
-        for record in records
-        if (name := record.name.removeprefix(prefix))
-    }
-
-
-def open_checkpoint(path: Path) -> BinaryIO:
-    """Open a file that begins as a zip archive does, or say what it is instead.
-
-    Raises:
-        MissingCheckpointError, NotACheckpointError, UnsupportedCheckpointError: see `read_records`.
-    """
-    if path.is_dir():
-        raise NotACheckpointError(f"{path} is a folder; name a file in it.")
-    try:
-        file = open(path, "rb", buffering=0)  # noqa: SIM115 - handed to the caller
-    except FileNotFoundError:
-        raise MissingCheckpointError(f"{path}: there is no such file.") from None
-    problem = _other_format(path, file.read(512))
-    if problem:
-        file.close()
-        raise problem
-    return file
-
-
-def _other_format(path: Path, start: bytes) -> CheckpointError | None:
-    if not start:
-        return NotACheckpointError(f"{path} is empty. Was the disk full when it was saved?")
-    if start.startswith(LEGACY_PICKLE) or start[257:262] == b"ustar":
-        return UnsupportedCheckpointError(
-            f"{path} is in the format of PyTorch before 1.6, which has no checksums. {RESAVE}"
-        )
-    if not start.startswith(ZIP):
-        return NotACheckpointError(
-            f"{path} is not a checkpoint: it begins with {start[:12]!r}, not with {ZIP!r}."
-        )
-    return None
-
-
-def _require_checkpoint(path: Path, names: list[str]) -> str:
-    """Return the prefix of all records, with its slash: the one of the first, as torch has it."""
-    prefix = names[0].partition("/")[0] + "/" if names else ""
-    if prefix + "constants.pkl" in names or prefix + "code/" in names:
-        raise UnsupportedCheckpointError(
-            f"{path} is a TorchScript archive, a program and not a checkpoint. "
-            "Open it with course_utils.torchscript.load_script."
-        )
-    if any(name.endswith(("archive_format", "serialized_exported_program.json")) for name in names):
-        raise UnsupportedCheckpointError(
-            f"{path} is an exported program (.pt2). Open it with torch.export.load."
-        )
-    if prefix + "data.pkl" not in names:
-        raise NotACheckpointError(
-            f"{path} is a zip file without data.pkl, so torch.save did not write it."
-        )
-    if not all(name.startswith(prefix) for name in names):
+    # The prefix of all is that of the first, as torch has it.
+    prefix = records[0].name.partition("/")[0] + "/" if records else ""
+    named = {record.name.removeprefix(prefix): record for record in records}
+    kind = zip_kind(named)
+    if kind == CHECKPOINT and not all(record.name.startswith(prefix) for record in records):
         raise DamagedCheckpointError(
             f"{path} holds records outside of {prefix}, so torch.save did not write it."
         )
-    return prefix
+    return kind, {name: record._replace(name=name) for name, record in named.items()}
+
+
+def _open_zip(source: Source, path: Path) -> Contents:
+    kind, records = read_records(source, path)
+    if kind != CHECKPOINT:
+        return Contents(path, source, kind, records)
+    bare = Contents(path, source, kind, records)
+    if records["data.pkl"].size > LARGEST_PICKLE:
+        size = records["data.pkl"].size
+        raise UnsupportedCheckpointError(f"{path}: its data.pkl has {size:,} bytes, too many.")
+    order = bare.content(records["byteorder"]) if "byteorder" in records else None
+    data = bare.content(records["data.pkl"])
+    pickle = data.read_at(0, data.size)
+    checksums = any(record.crc32 for record in records.values() if record.size)
+    problem = problem_of(records["data.pkl"], crc32(pickle)) if checksums else None
+    if problem:
+        raise DamagedCheckpointError(f"{path}: record data.pkl: {problem}. {REMEDY}")
+    try:
+        content = read_pickle(pickle)
+        found = find_tensors(content.root, limit=len(pickle))
+    except MalformedPickleError as error:
+        raise DamagedCheckpointError(
+            f"{path}: its data.pkl is damaged: {error}. {REMEDY}"
+        ) from None
+    return Contents(
+        path, source, kind, records, found.tensors, found.others, found.collided,
+        globals=frozenset(map(str, content.globals)),
+        tree=content.root,
+        pickle=pickle,
+        byteorder=_byteorder(path, order.read_at(0, 16) if order else b"little"),
+        checksums=checksums,
+    )  # fmt: skip
+
+
+def _byteorder(path: Path, text: bytes) -> str:
+    if text not in (b"little", b"big"):
+        raise DamagedCheckpointError(f"{path}: its byte order is {text!r}. {REMEDY}")
+    return text.decode()
+
+
+def _open_safetensors(source: Source, path: Path) -> Contents:
+    try:
+        header = read_header(source)
+    except UnknownDtypeError as error:
+        raise UnsupportedCheckpointError(f"{path}: {error}.") from None
+    except MalformedHeaderError as error:
+        raise DamagedCheckpointError(f"{path}: {error}. Use another copy.") from None
+    records, tensors = {}, {}
+    for name, entry in header.tensors.items():
+        size = entry.stop - entry.start
+        records[name] = Record(name, entry.start, entry.start, entry.start, size, size, 0, False)
+        tensors[name] = TensorInfo(
+            name, entry.shape, dense(entry.shape), entry.dtype, "cpu", name, 0, size, name, False
+        )
+    return Contents(
+        path, source, SAFETENSORS, records, tensors, tree=header.metadata, checksums=False
+    )
+
+
+def dense(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the stride of a tensor whose elements lie in order, without gaps."""
+    stride, step = [], 1
+    for length in reversed(shape):
+        stride.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(stride))
+
+
+_NOT_OPENED: dict[str, Callable[[Path], Exception]] = {
+    SCRIPT: lambda path: UnsupportedCheckpointError(
+        f"{path} is a TorchScript archive, a program and not a checkpoint. "
+        "Open it with course_utils.portable.load_script."
+    ),
+    PROGRAM: lambda path: UnsupportedCheckpointError(
+        f"{path} is an exported program (.pt2). Open it with torch.export.load."
+    ),
+    LEGACY: lambda path: UnsupportedCheckpointError(
+        f"{path} is in the format of PyTorch before 1.6, which has no checksums. {RESAVE}"
+    ),
+    TAR: lambda path: UnsupportedCheckpointError(
+        f"{path} is a tar file, in the format of PyTorch before 0.4 if torch wrote it. {RESAVE}"
+    ),
+    PICKLE: lambda path: NotACheckpointError(
+        f"{path} is a plain pickle, which torch.save did not write. See what `ckpt audit` says."
+    ),
+    OTHER_ZIP: lambda path: NotACheckpointError(
+        f"{path} is a zip file without data.pkl, so torch.save did not write it."
+    ),
+}

@@ -8,15 +8,25 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 
-from zlib_ng import zlib_ng
-
+from course_utils.formats.checksum import crc32
+from course_utils.formats.contents import (
+    CHECKPOINT,
+    LEGACY,
+    OTHER_ZIP,
+    PICKLE,
+    PROGRAM,
+    SAFETENSORS,
+    SCRIPT,
+    TAR,
+)
 from course_utils.formats.evidence import Evidence, scan
 from course_utils.formats.exported_program import NATIVE, program_problems
 from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import inspect_legacy, inspect_tar
+from course_utils.formats.open import zip_kind
 from course_utils.formats.pickle import Pickle
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
-from course_utils.formats.source import Memory, Source
+from course_utils.formats.source import Memory, Window
 from course_utils.formats.tensors import storage_of
 from course_utils.formats.zip import ZIP, MalformedZipError, Record, read_directory
 
@@ -25,12 +35,8 @@ DEEPEST = 3  # files in files in files
 MOST_PICKLES = 1000  # one after the other in one file
 PICKLES = (".pkl", ".pickle", ".debug_pkl", ".pt", ".pth", ".bin")
 
-CHECKPOINT, LEGACY, TAR = "checkpoint", "checkpoint of PyTorch before 1.6", "tar checkpoint"
-PROGRAM, SCRIPT, PICKLE = "exported program", "TorchScript program", "pickle"
-SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
 
-
-def inspect(file: Source, where: str, evidence: Evidence, depth: int = 0) -> list[str]:
+def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> list[str]:
     """Look at a file in every way it could be read, and add what is found.
 
     Args:
@@ -49,7 +55,7 @@ def inspect(file: Source, where: str, evidence: Evidence, depth: int = 0) -> lis
     if file.read(4) == ZIP:
         kinds = [_inspect_zip(file, where, evidence, depth)]
     else:
-        readers: Iterable[tuple[str, Callable[[Source, str, Evidence], bool]]] = (
+        readers: Iterable[tuple[str, Callable[[Window, str, Evidence], bool]]] = (
             (TAR, inspect_tar),
             (SAFETENSORS, _inspect_safetensors),
             (LEGACY, inspect_legacy),
@@ -67,9 +73,9 @@ def inspect(file: Source, where: str, evidence: Evidence, depth: int = 0) -> lis
     return kinds
 
 
-def _inspect_safetensors(file: Source, where: str, evidence: Evidence) -> bool:
+def _inspect_safetensors(file: Window, where: str, evidence: Evidence) -> bool:
     try:
-        read_header(file, file.size)
+        read_header(file)
     except MalformedHeaderError as error:
         file.seek(8)
         if file.read(2) != b'{"':
@@ -78,7 +84,7 @@ def _inspect_safetensors(file: Source, where: str, evidence: Evidence) -> bool:
     return True
 
 
-def _inspect_pickles(file: Source, where: str, evidence: Evidence) -> bool:
+def _inspect_pickles(file: Window, where: str, evidence: Evidence) -> bool:
     """Look at pickles in a row; of bytes that are no pickle, only at what they would still do."""
     file.seek(0)
     marked = file.read(1) == b"\x80"
@@ -96,9 +102,9 @@ def _inspect_pickles(file: Source, where: str, evidence: Evidence) -> bool:
     return True
 
 
-def _inspect_zip(file: Source, where: str, evidence: Evidence, depth: int) -> str:
+def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> str:
     try:
-        records = read_directory(file, file.size)
+        records = read_directory(file)
     except MalformedZipError as error:
         evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
         return OTHER_ZIP
@@ -106,7 +112,7 @@ def _inspect_zip(file: Source, where: str, evidence: Evidence, depth: int) -> st
     parts = {record.name.removeprefix(prefix): record for record in records}
     if not all(record.name.startswith(prefix) for record in records):
         evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
-    kind = _kind(parts)
+    kind = zip_kind(parts)
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
         evidence.add(
             Verdict.WOULD_RUN_CODE,
@@ -124,16 +130,8 @@ def _inspect_zip(file: Source, where: str, evidence: Evidence, depth: int) -> st
     return kind
 
 
-def _kind(names: Iterable[str]) -> str:
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        return SCRIPT
-    if "archive_format" in names or "serialized_exported_program.json" in names:
-        return PROGRAM
-    return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
-
-
 def _inspect_record(
-    file: Source, name: str, record: Record, kind: str, where: str, evidence: Evidence, depth: int
+    file: Window, name: str, record: Record, kind: str, where: str, evidence: Evidence, depth: int
 ) -> None:
     """Look at one record, if anything would unpickle it."""
     place = f"{where}{name}"
@@ -154,7 +152,7 @@ def _inspect_record(
 
 
 def _inspect_checkpoint(
-    file: Source, parts: dict[str, Record], where: str, evidence: Evidence
+    file: Window, parts: dict[str, Record], where: str, evidence: Evidence
 ) -> None:
     place = f"{where}data.pkl"
     for name, record in parts.items():
@@ -165,7 +163,7 @@ def _inspect_checkpoint(
         evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
         return
     data = Memory(data.everything())
-    if zlib_ng.crc32(data.everything()) != parts["data.pkl"].crc32:
+    if crc32(data.everything()) != parts["data.pkl"].crc32:
         evidence.add(Verdict.DAMAGED, place, "does not match its checksum")
     _compare_storages(evidence.pickle(data, place), parts, place, evidence)
 
@@ -190,7 +188,7 @@ def _compare_storages(
 
 
 def _inspect_program(
-    file: Source, parts: dict[str, Record], where: str, evidence: Evidence
+    file: Window, parts: dict[str, Record], where: str, evidence: Evidence
 ) -> None:
     evidence.add(Verdict.NEEDS_GLOBALS, where, "is an exported program: it calls torch's operators")
     for name, record in parts.items():
@@ -208,7 +206,7 @@ def _inspect_program(
             evidence.add(Verdict.DAMAGED, place, "is not JSON")
 
 
-def _content(file: Source, record: Record, first: int | None = None) -> Source | None:
+def _content(file: Window, record: Record, first: int | None = None) -> Window | None:
     """Return a record, or its first bytes, as a file; None if it lies about its size.
 
     What is compressed is unpacked in memory, and never beyond `LARGEST_PART`.

@@ -7,28 +7,26 @@ https://huggingface.co/docs/safetensors/main/en/index#format
 
 import json
 from math import prod
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-import torch
+from course_utils.formats.dtypes import ITEMSIZE, SAFETENSORS
+from course_utils.formats.source import Source
 
 LONGEST = 100_000_000  # bytes of header that safetensors itself accepts
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
-    "BOOL": torch.bool, "C64": torch.complex64,
-    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
-}  # fmt: skip
 
 
 class MalformedHeaderError(ValueError):
     """The bytes are not a safetensors file, or a damaged one."""
 
 
-class Entry(NamedTuple):
-    """One tensor: its dtype, shape, and where its bytes lie in the file."""
+class UnknownDtypeError(MalformedHeaderError):
+    """A sound header names a dtype that is not known here."""
 
-    dtype: torch.dtype
+
+class Entry(NamedTuple):
+    """One tensor: torch's name of its dtype, its shape, and where its bytes lie in the file."""
+
+    dtype: str
     shape: tuple[int, ...]
     start: int
     stop: int
@@ -41,56 +39,84 @@ class Header(NamedTuple):
     metadata: dict[str, str]
 
 
-def read_header(file: BinaryIO, size: int) -> Header:
-    """Read and check the header of a safetensors file.
+def is_safetensors(source: Source) -> bool:
+    """Whether a file begins as a safetensors file does: a length that fits, then a JSON object."""
+    start = source.read_at(0, 64)
+    length = int.from_bytes(start[:8], "little")
+    begins = start[8 : 8 + length].lstrip(b" \t\r\n").startswith(b"{")
+    return begins and 2 <= length <= source.size - 8
 
-    Args:
-        file: is read from its first byte.
-        size: of the file, in bytes.
+
+def read_header(source: Source) -> Header:
+    """Read and check the header of a safetensors file.
 
     Raises:
         MalformedHeaderError: says what is wrong with it.
+        UnknownDtypeError: nothing is wrong, but a dtype is newer than this reader.
     """
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if size < 8 or not 2 <= length <= min(size - 8, LONGEST):
+    length = int.from_bytes(source.read_at(0, 8), "little")
+    if source.size < 8 or not 2 <= length <= min(source.size - 8, LONGEST):
         raise MalformedHeaderError("its first 8 bytes are not the length of a header")
-    text = file.read(length)
+    found = _parse(source.read_at(8, length))
+    metadata = found.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise MalformedHeaderError("its metadata are not strings")
+    data = 8 + length
+    entries = [(name, _entry(name, fields, data)) for name, fields in found.items()]
+    entries.sort(key=lambda item: (item[1].start, item[1].stop))
+    position = data
+    for name, entry in entries:
+        if entry.start != position:
+            raise MalformedHeaderError(f"tensor {name} does not follow the one before it")
+        position = entry.stop
+    if position != source.size:
+        raise MalformedHeaderError(
+            f"its tensors end at byte {position:,}, the file at {source.size:,}"
+        )
+    return Header(dict(entries), metadata)
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    """Return the JSON object; names that stand twice in it are refused, inner ones too."""
     try:
         found = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
     except MalformedHeaderError:
         raise
     except (ValueError, RecursionError) as error:
         raise MalformedHeaderError(f"its header is not JSON: {error}") from None
-    if not text.startswith(b"{") or not isinstance(found, dict):
+    if not isinstance(found, dict):
         raise MalformedHeaderError("its header is not a JSON object")
-    metadata = found.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise MalformedHeaderError("its metadata are not strings")
-    entries = {name: _entry(name, fields, 8 + length) for name, fields in found.items()}
-    tensors = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
-    position = 8 + length
-    for name, entry in tensors.items():
-        if entry.start != position:
-            raise MalformedHeaderError(f"tensor {name} does not follow the one before it")
-        position = entry.stop
-    if position != size:
-        raise MalformedHeaderError(f"its tensors end at byte {position:,}, the file at {size:,}")
-    return Header(tensors, metadata)
+    return found
 
 
 def _entry(name: str, fields: Any, data: int) -> Entry:
     try:
-        dtype, shape = DTYPES[fields["dtype"]], tuple(fields["shape"])
+        kind, shape = fields["dtype"], tuple(fields["shape"])
         start, stop = fields["data_offsets"]
-    except (KeyError, TypeError, ValueError):
-        raise MalformedHeaderError(f"tensor {name} is not described as it must be") from None
-    numbers = (*shape, start, stop)
-    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
-        raise MalformedHeaderError(f"tensor {name} has a size that is no size")
-    if len(shape) > 64 or prod(shape) * dtype.itemsize != stop - start:
+        numbers = (*shape, start, stop)
+        # One look at the types, one at the smallest and largest: a header may have 100,000 tensors.
+        if {*map(type, numbers)} != {int} or min(numbers) < 0 or max(numbers) >= 2**63:
+            raise MalformedHeaderError(f"tensor {name} has a size that is no size")
+        dtype = SAFETENSORS[kind]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _named(name, fields, error) from None
+    if kind == "F4":  # counted in half bytes, in torch in pairs
+        if not shape or shape[-1] % 2:
+            raise MalformedHeaderError(f"tensor {name} has half a byte in a row")
+        shape = (*shape[:-1], shape[-1] // 2)
+    if len(shape) > 64 or prod(shape) * ITEMSIZE[dtype] != stop - start:
         raise MalformedHeaderError(f"tensor {name} has not the bytes its shape needs")
     return Entry(dtype, shape, data + start, data + stop)
+
+
+def _named(name: str, fields: Any, error: Exception) -> MalformedHeaderError:
+    if isinstance(error, MalformedHeaderError):
+        return error
+    if isinstance(fields, dict) and isinstance(fields.get("dtype"), str):
+        kind = fields["dtype"]
+        if kind not in SAFETENSORS and {"shape", "data_offsets"} <= fields.keys():
+            return UnknownDtypeError(f"tensor {name} is of dtype {kind[:20]!r}, not known here")
+    return MalformedHeaderError(f"tensor {name} is not described as it must be")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,45 +1,85 @@
-"""A stretch of an open file, read as if it were a file of its own."""
+"""Bytes to read from: a file, a part of one, or memory.
+
+Readers ask for little: how many bytes there are, and some of them. So they run where files cannot
+be opened, in a browser for example. What opens real files is `course_utils.files.open_file`.
+"""
 
 import errno
 import io
-import os
-from typing import Any
+from typing import Any, Protocol
+
+
+class Source(Protocol):
+    """Bytes that can be read in any order."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def read_at(self, position: int, count: int, /) -> bytes:
+        """Return ``count`` bytes from ``position`` on; fewer only where the source ends.
+
+        Raises:
+            OSError: the disk cannot read them.
+        """
+        ...
 
 
 class Window(io.BufferedReader):
-    """Bytes ``start`` to ``start + size`` of a file, for reading only.
+    """A stretch of a source, read as if it were a file of its own; a source itself.
 
     ``read(n)`` never makes room for more than there is, whatever a hostile file says that n is.
 
     Args:
-        fd: file descriptor; its own position is neither used nor changed.
-        start: first byte of the window in the file.
-        size: bytes in the window.
+        source: is read; its own position, where it has one, is neither used nor changed.
+        start: first byte of the window in the source.
+        size: bytes in the window; None for all that follow.
     """
 
-    def __init__(self, fd: int, start: int, size: int) -> None:
-        super().__init__(_Raw(fd, start, size))
-        self.fd, self.start, self.size = fd, start, size
+    def __init__(self, source: Source, start: int = 0, size: int | None = None) -> None:
+        self.size = max(0, source.size - start) if size is None else size
+        self._source, self._start = source, start
+        super().__init__(_Raw(self))
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to ``size`` bytes; all that are left if it is negative or None."""
         left = max(0, self.size - self.tell())
         return super().read(left if size is None or size < 0 else min(size, left))
 
+    def read_at(self, position: int, count: int, /) -> bytes:
+        """Return bytes of the window, see `Source`."""
+        count = max(0, min(count, self.size - position))
+        return self._source.read_at(self._start + position, count) if count else b""
+
     def everything(self) -> bytes:
         """Return all its bytes."""
-        return os.pread(self.fd, self.size, self.start)
+        return self.read_at(0, self.size)
 
     def part(self, start: int, size: int) -> "Window":
         """Return a window on a part of this one."""
         start = min(start, self.size)
-        return Window(self.fd, self.start + start, min(size, self.size - start))
+        return Window(self._source, self._start + start, min(size, self.size - start))
+
+
+class Memory(Window):
+    """Bytes in memory, as a window."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(_Bytes(data))
+
+
+class _Bytes:
+    def __init__(self, data: bytes) -> None:
+        self._data, self.size = data, len(data)
+
+    def read_at(self, position: int, count: int, /) -> bytes:
+        return self._data[position : position + count]
 
 
 class _Raw(io.RawIOBase):
-    def __init__(self, fd: int, start: int, size: int) -> None:
-        self.fd, self.start, self.size = fd, start, size
-        self.position = 0
+    def __init__(self, window: Window) -> None:
+        self._window, self._position = window, 0
 
     def readable(self) -> bool:
         return True
@@ -48,36 +88,17 @@ class _Raw(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self.position
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        if base + offset < 0:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._window.size}
+        if base[whence] + offset < 0:
             raise OSError(errno.EINVAL, "before the start")
-        self.position = base + offset
-        return self.position
+        self._position = base[whence] + offset
+        return self._position
 
     def readinto(self, buffer: Any, /) -> int:
-        count = max(0, min(len(buffer), self.size - self.position))
-        read = os.preadv(self.fd, [memoryview(buffer)[:count]], self.start + self.position)
-        self.position += read
-        return read
-
-
-class Memory(io.BytesIO):
-    """Bytes with the methods of a `Window`."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.size = len(data)
-
-    def everything(self) -> bytes:
-        """Return all its bytes."""
-        return self.getvalue()
-
-    def part(self, start: int, size: int) -> "Memory":
-        """Return a copy of a part."""
-        return Memory(self.getvalue()[start : start + size])
-
-
-Source = Window | Memory
+        data = self._window.read_at(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

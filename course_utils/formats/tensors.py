@@ -1,13 +1,16 @@
-"""Finds the tensors in the inert tree of a checkpoint's pickle, with their paths."""
+"""What a pickle says about a tensor: shape, dtype, where its elements lie, and all the rest.
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import chain
+A tensor is understood whole or not at all: what its description says beyond what is known here
+makes it an `OtherTensor`, which is listed and never passed over. The descriptions are those of
+``torch._utils._rebuild_*``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NamedTuple
 
-import torch
-
+from course_utils.formats.dtypes import ITEMSIZE, PER_BYTE, STORAGES
 from course_utils.formats.pickle_nodes import (
     Call,
     Global,
@@ -16,64 +19,58 @@ from course_utils.formats.pickle_nodes import (
     describe,
 )
 
-# The names torch.save gives to typed storages; newer dtypes name themselves.
-STORAGE_DTYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "ComplexFloatStorage": torch.complex64,
-    "ComplexDoubleStorage": torch.complex128,
-    "UntypedStorage": torch.uint8,
-}
-DEPTH = 256  # of nested containers; real checkpoints stay below ten
-PATH = 4096  # characters in the dotted path of a tensor
-SMALL = 10_000  # places visited in the smallest of files before references count as endless
-QUANTIZED = {
-    "QUInt8Storage": torch.quint8,
-    "QInt8Storage": torch.qint8,
-    "QInt32Storage": torch.qint32,
-}
+PLAIN_TYPES = {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A tensor as the file describes it.
+    """A tensor as the file describes it; its elements lie in memory at regular steps.
 
     Attributes:
         name: dotted path in the checkpoint, for example ``model.head.weight``.
         shape: length of each dimension.
         stride: steps in the storage, in elements.
-        dtype: of the elements.
+        dtype: of the elements, by torch's name: ``"float32"``.
         device: the location tag of its storage, for example ``cuda:0``.
         storage: key of the storage, None for a meta tensor; tensors with one key share memory.
         storage_offset: its first element, counted in elements from the storage's start.
         storage_nbytes: bytes of the whole storage.
         record: the record that holds the storage, None for a meta tensor.
         requires_grad: whether it would be trained.
+        conj: whether each element stands for its complex conjugate.
+        neg: whether each element stands for its negative.
+        quantizer: how numbers become elements, as the file says; None for all but quantized ones.
+        subclass: its class where that is not torch's own, as ``module.name``.
+        attributes: what would be set on it as attributes, as nodes; None for nothing.
+        part_of: the name of the `OtherTensor` that is made of it, if it is such a part.
     """
 
     name: str
     shape: tuple[int, ...]
     stride: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: str
     device: str
     storage: str | None
     storage_offset: int
     storage_nbytes: int
     record: str | None
     requires_grad: bool
+    conj: bool = False
+    neg: bool = False
+    quantizer: Any = None
+    subclass: str | None = None
+    attributes: Any = None
+    part_of: str | None = None
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return ITEMSIZE[self.dtype]
 
     @property
     def nbytes(self) -> int:
         """Bytes of its elements; its storage may have more."""
-        return prod(self.shape) * self.dtype.itemsize
+        return -(-prod(self.shape) * self.itemsize // PER_BYTE.get(self.dtype, 1))
 
     @property
     def span(self) -> int:
@@ -83,13 +80,35 @@ class TensorInfo:
         return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
 
 
+class OtherTensor(NamedTuple):
+    """A tensor whose elements are not plain memory, or that is not understood.
+
+    Attributes:
+        name: dotted path in the checkpoint.
+        kind: its class or layout, for example ``sparse_coo`` or ``torch.distributed.DTensor``.
+        shape: length of each dimension, None where the file does not say.
+        dtype: by torch's name, None where the file does not say.
+        reason: why it cannot be read.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...] | None
+    dtype: str | None
+    reason: str
+
+
 class StorageInfo(NamedTuple):
     """A storage as the file describes it: its key, location tag, dtype and bytes."""
 
     key: str
     device: str
-    dtype: torch.dtype
+    dtype: str
     nbytes: int
+
+
+class UnknownTensorError(ValueError):
+    """A tensor's description says something that is not known here."""
 
 
 def storage_of(reference: PersistentId) -> StorageInfo:
@@ -103,37 +122,16 @@ def storage_of(reference: PersistentId) -> StorageInfo:
         case ("storage", kind, str(key), str(device), count, *_):
             (count,) = _sizes((count,))
             dtype = _storage_dtype(kind)
-            return StorageInfo(key, device, dtype, count * dtype.itemsize)
+            return StorageInfo(key, device, dtype, count * ITEMSIZE[dtype])
     raise MalformedPickleError("it refers to something that is no storage")
 
 
-def find_tensors(root: Any, *, limit: int) -> dict[str, TensorInfo]:
-    """Return every tensor under ``root`` by its dotted path.
-
-    Args:
-        root: what `pickles.read_pickle` built.
-        limit: most places to visit; a pickle of n bytes has no honest use for more than n.
-
-    Raises:
-        MalformedPickleError: a tensor makes no sense, or references multiply beyond ``limit``.
-    """
-    found: dict[str, TensorInfo] = {}
-    for path, node in _walk(root, limit):
-        info = tensor_at(path, node)
-        if info is None:
-            continue
-        while path in found:  # {"a": {"b": …}, "a.b": …}
-            path += "'"
-        found[path] = info
-    return found
-
-
 def is_tensor(node: Any) -> bool:
-    """Whether a node is a call that rebuilds a tensor."""
+    """Whether a node is a call that rebuilds a tensor of any kind."""
     return isinstance(node, Call) and describe(node.function) in _REBUILD
 
 
-def tensor_at(path: str, node: Call) -> TensorInfo | None:
+def tensor_at(path: str, node: Call) -> TensorInfo | OtherTensor | None:
     """Return what a call that rebuilds a tensor describes; None if it rebuilds something else.
 
     Raises:
@@ -144,60 +142,12 @@ def tensor_at(path: str, node: Call) -> TensorInfo | None:
         return None
     try:
         return rebuild(path, node.arguments)
+    except UnknownTensorError as error:
+        return OtherTensor(path, "tensor", None, None, str(error))
     except MalformedPickleError:
         raise
     except (ValueError, TypeError, IndexError, AttributeError, KeyError, RecursionError) as error:
         raise MalformedPickleError(f"tensor {path} makes no sense: {error}") from None
-
-
-def _walk(root: Any, limit: int) -> Iterator[tuple[str, Call]]:
-    """Yield (path, call) for every call, in the order of the file; cycles are cut."""
-    pending: list[tuple[str, str, Any, tuple[int, ...]]] = [("", "", root, ())]
-    spent = 0
-    while pending:
-        parent, name, node, parents = pending.pop()
-        path = f"{parent}.{name}" if parent else name
-        children = [] if is_tensor(node) else _children(node)
-        # References to one node cost two bytes each, so all work they cause is counted.
-        spent += 1 + _length(node) + len(path) // 8
-        if spent > max(limit, SMALL):
-            raise MalformedPickleError("its references multiply without end")
-        if id(node) in parents:
-            continue
-        if len(parents) > DEPTH or len(path) > PATH:
-            raise MalformedPickleError(
-                f"containers nested more than {DEPTH} deep, or endless names"
-            )
-        if isinstance(node, Call):
-            yield path, node
-        inside = (*parents, id(node))
-        pending += [(path, name, child, inside) for name, child in reversed(children)]
-
-
-def _length(node: Any) -> int:
-    if isinstance(node, Call):
-        return len(node.items) + _length(node.arguments) + _length(node.state)
-    return len(node) if isinstance(node, dict | list | tuple) else 0
-
-
-def _children(node: Any) -> list[tuple[str, Any]]:
-    pairs: Iterable[tuple[Any, Any]] = ()
-    if isinstance(node, dict):
-        pairs = node.items()
-    elif isinstance(node, list | tuple):
-        pairs = enumerate(node)
-    elif isinstance(node, Call):
-        state = node.state if isinstance(node.state, dict) else {"state": node.state}
-        pairs = chain(_children(node.arguments), state.items(), node.items)
-    return [(_name(key), value) for key, value in pairs if _may_hold(value)]
-
-
-def _name(key: Any) -> str:
-    return key if isinstance(key, str) else describe(key)
-
-
-def _may_hold(value: Any) -> bool:
-    return isinstance(value, dict | list | tuple | Call)
 
 
 def _strided_first(path: str, arguments: Any) -> TensorInfo:
@@ -206,18 +156,20 @@ def _strided_first(path: str, arguments: Any) -> TensorInfo:
 
 
 def _strided(path: str, arguments: Any) -> TensorInfo:
-    storage, offset, shape, stride, requires_grad, *_rest = arguments
-    return _view(path, storage, offset, shape, stride, requires_grad)
+    storage, offset, shape, stride, requires_grad, _hooks, *bits = arguments
+    return _view(path, storage, offset, shape, stride, requires_grad, **_bits(bits))
 
 
 def _strided_with_dtype(path: str, arguments: Any) -> TensorInfo:
-    storage, offset, shape, stride, requires_grad, _hooks, dtype, *_rest = arguments
-    return _view(path, storage, offset, shape, stride, requires_grad, _dtype(dtype))
+    storage, offset, shape, stride, requires_grad, _hooks, dtype, *bits = arguments
+    return _view(path, storage, offset, shape, stride, requires_grad, _dtype(dtype), **_bits(bits))
 
 
 def _quantized(path: str, arguments: Any) -> TensorInfo:
-    storage, offset, shape, stride, _quantizer, requires_grad, *_rest = arguments
-    return _view(path, storage, offset, shape, stride, requires_grad)
+    storage, offset, shape, stride, quantizer, requires_grad, *rest = arguments
+    if len(rest) > 1 or not isinstance(quantizer, tuple):
+        raise UnknownTensorError("its quantization is described in an unknown way")
+    return _view(path, storage, offset, shape, stride, requires_grad, quantizer=quantizer)
 
 
 def _meta(path: str, arguments: Any) -> TensorInfo:
@@ -228,18 +180,52 @@ def _meta(path: str, arguments: Any) -> TensorInfo:
     )  # fmt: skip
 
 
-def _parameter(path: str, arguments: Any) -> TensorInfo | None:
-    data, requires_grad, *_rest = arguments
-    info = tensor_at(path, data) if isinstance(data, Call) else None
-    if info is None:
-        return None
-    values = {name: getattr(info, name) for name in TensorInfo.__slots__}
-    return TensorInfo(**{**values, "requires_grad": requires_grad is True})
+def _parameter(path: str, arguments: Any) -> TensorInfo | OtherTensor | None:
+    data, requires_grad, _hooks, *state = arguments
+    found = tensor_at(path, data) if isinstance(data, Call) else None
+    if not isinstance(found, TensorInfo):
+        return found
+    attributes = state[0] if state else found.attributes
+    return replace(found, requires_grad=requires_grad is True, attributes=attributes or None)
 
 
-def _subclass(path: str, arguments: Any) -> TensorInfo | None:
-    function, _type, inner, *_rest = arguments
-    return tensor_at(path, Call(function, inner))
+def _typed(path: str, arguments: Any) -> TensorInfo | OtherTensor | None:
+    function, kind, inner, state = arguments
+    found = tensor_at(path, Call(function, inner))
+    name = describe(kind)
+    if isinstance(found, OtherTensor):
+        return found if name in PLAIN_TYPES else found._replace(kind=name)
+    if found is None:
+        raise UnknownTensorError(f"it is rebuilt by {describe(function)}")
+    return replace(found, subclass=None if name in PLAIN_TYPES else name, attributes=state or None)
+
+
+def _sparse(path: str, arguments: Any) -> OtherTensor:
+    layout, data = arguments
+    kind = "sparse"
+    match layout:
+        case Call(arguments=(str(text),)):
+            kind = text.removeprefix("torch.")
+    sizes = next(
+        (_sizes(x) for x in data if isinstance(x, Call) and describe(x.function) == SIZE), None
+    )
+    return OtherTensor(path, kind, sizes, None, "its layout is sparse")
+
+
+def _nested(path: str, arguments: Any) -> OtherTensor:
+    return OtherTensor(path, "nested tensor", None, None, "its rows have lengths of their own")
+
+
+def _wrapper(path: str, arguments: Any) -> OtherTensor:
+    kind, dtype, shape, *_ = arguments
+    reason = "it is made of other tensors in a way that only its class knows"
+    return OtherTensor(path, describe(kind), _sizes(shape), _dtype(dtype), reason)
+
+
+def _from_elsewhere(path: str, arguments: Any) -> OtherTensor:
+    dtype = next((x for x in arguments if isinstance(x, Global) and x.name in ITEMSIZE), None)
+    name = dtype.name if dtype else None
+    return OtherTensor(path, "tensor of another device", None, name, "it is rebuilt from a copy")
 
 
 def _view(
@@ -249,7 +235,8 @@ def _view(
     shape: Any,
     stride: Any,
     requires_grad: Any,
-    dtype: torch.dtype | None = None,
+    dtype: str | None = None,
+    **more: Any,
 ) -> TensorInfo:
     if not isinstance(storage, PersistentId):
         raise MalformedPickleError(f"tensor {path} has no storage")
@@ -257,28 +244,42 @@ def _view(
     (offset,), shape, stride = _sizes((offset,)), _sizes(shape), _sizes(stride)
     info = TensorInfo(
         path, shape, stride, dtype or found.dtype, found.device, found.key, offset, found.nbytes,
-        f"data/{found.key}", requires_grad is True,
+        f"data/{found.key}", requires_grad is True, **more,
     )  # fmt: skip
     if info.nbytes >= 2**63:
         raise MalformedPickleError(f"tensor {path} has more elements than can be counted")
-    if info.span and (offset + info.span) * info.dtype.itemsize > info.storage_nbytes:
+    reach = (offset + info.span) * info.itemsize // PER_BYTE.get(info.dtype, 1)
+    if info.span and reach > info.storage_nbytes:
         raise MalformedPickleError(f"tensor {path} reaches beyond its storage")
     return info
 
 
-def _storage_dtype(kind: Any) -> torch.dtype:
+def _bits(rest: list[Any]) -> dict[str, Any]:
+    """Return the conjugate and negative bits, which torch stores in a last argument."""
+    if not rest or rest == [None]:
+        return {}
+    if len(rest) > 1 or not isinstance(rest[0], dict) or not rest[0].keys() <= {"conj", "neg"}:
+        raise UnknownTensorError(f"it is described with more than is known here: {_shown(rest)}")
+    return {name: bool(value) for name, value in rest[0].items()}
+
+
+def _shown(rest: list[Any]) -> str:
+    return ", ".join(
+        ", ".join(map(describe, x)) if isinstance(x, dict) else describe(x) for x in rest
+    )
+
+
+def _storage_dtype(kind: Any) -> str:
     name = kind.name if isinstance(kind, Global) else describe(kind)
-    found = STORAGE_DTYPES.get(name) or QUANTIZED.get(name)
-    if found is None:
+    if name not in STORAGES:
         raise MalformedPickleError(f"{name} is not a type of storage")
-    return found
+    return STORAGES[name]
 
 
-def _dtype(node: Any) -> torch.dtype:
-    found = getattr(torch, node.name, None) if isinstance(node, Global) else None
-    if not isinstance(found, torch.dtype):
-        raise MalformedPickleError(f"{describe(node)} is not a dtype")
-    return found
+def _dtype(node: Any) -> str:
+    if not (isinstance(node, Global) and node.module == "torch" and node.name in ITEMSIZE):
+        raise UnknownTensorError(f"{describe(node)} is no dtype that is known here")
+    return node.name
 
 
 def _sizes(values: Any) -> tuple[int, ...]:
@@ -291,7 +292,8 @@ def _sizes(values: Any) -> tuple[int, ...]:
     return tuple(values)
 
 
-_REBUILD: dict[str, Callable[[str, Any], TensorInfo | None]] = {
+SIZE = "torch.Size"
+_REBUILD: dict[str, Callable[[str, Any], TensorInfo | OtherTensor | None]] = {
     "torch._utils._rebuild_tensor": _strided_first,
     "torch._utils._rebuild_tensor_v2": _strided,
     "torch._utils._rebuild_tensor_v3": _strided_with_dtype,
@@ -299,5 +301,10 @@ _REBUILD: dict[str, Callable[[str, Any], TensorInfo | None]] = {
     "torch._utils._rebuild_meta_tensor_no_storage": _meta,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
-    "torch._tensor._rebuild_from_type_v2": _subclass,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_nested_tensor": _nested,
+    "torch._utils._rebuild_wrapper_subclass": _wrapper,
+    "torch._utils._rebuild_device_tensor_from_numpy": _from_elsewhere,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_elsewhere,
+    "torch._tensor._rebuild_from_type_v2": _typed,
 }

@@ -7,18 +7,28 @@ refused here. The format is in PKWARE's APPNOTE.TXT, section 4.3.
 """
 
 import struct
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
+
+from course_utils.formats.source import Source
 
 ZIP = b"PK\x03\x04"
-LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")  # flags, method, CRC, sizes, lengths of name, extra
+EMPTY_ZIP = b"PK\x05\x06"
+# Flags, method, CRC-32, sizes stored and real, lengths of name and extra fields.
+LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
+# Version needed, flags, method, CRC-32, sizes, lengths of name, extra and comment, disk,
+# attributes, position of the local header.
+CENTRAL_HEADER = struct.Struct("<4s2xHHH4xIIIHHHHHII")
 END = struct.Struct("<4s2x2xHHIIH")  # entries here and in all, bytes and start of the directory
-END64_LOCATOR = struct.Struct("<4sIQI")
-END64 = struct.Struct("<4sQ2x2xIIQQQQ")
+END64_LOCATOR = struct.Struct("<4sIQI")  # disk, start of END64, disks
+END64 = struct.Struct("<4sQHHIIQQQQ")  # entries here and in all, bytes and start of the directory
 FOLDER = 0x10  # MS-DOS attribute
 SIZES_FOLLOW = 0x08  # flag: the header says 0 for the sizes, which follow the data
+UTF8 = 0x800  # flag: the name is UTF-8, else cp437
+STORED = 0
+NEWEST = 63  # version needed to extract: of the format as it is known here
+FULL, FULL16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
 
 
 class MalformedZipError(ValueError):
@@ -54,27 +64,39 @@ class Record(NamedTuple):
         return min(self.offset & -self.offset, 4096) if self.offset else 4096
 
 
-Locate = Callable[[BinaryIO, zipfile.ZipInfo], Record]
+class Entry(NamedTuple):
+    """What the directory says about a record."""
+
+    name: str
+    raw_name: bytes
+    flags: int
+    method: int
+    crc32: int
+    stored: int
+    size: int
+    attributes: int
+    header: int
 
 
-def read_directory(file: BinaryIO, size: int, locate: Locate | None = None) -> list[Record]:
+Locate = Callable[[Source, Entry], Record]
+
+
+def read_directory(source: Source, locate: Locate | None = None) -> list[Record]:
     """Return the records of a zip file in the order of its directory.
 
     Args:
-        file: positioned anywhere.
-        size: of the file, in bytes.
+        source: the whole file.
         locate: tells where a record's data lies; by default its local header is read for that.
 
     Raises:
         MalformedZipError: says what is wrong with it.
     """
-    directory = _find_directory(file, size)
-    try:
-        entries = zipfile.ZipFile(file).infolist()
-    except (zipfile.BadZipFile, ValueError, struct.error, OverflowError, NotImplementedError) as e:
-        raise MalformedZipError(f"its directory is unreadable ({e})") from None
+    directory, length, count = _find_directory(source)
+    entries = list(_entries(source.read_at(directory, length)))
+    if len(entries) != count:
+        raise MalformedZipError(f"its directory has {len(entries):,} entries and says {count:,}")
     _refuse_odd_names(entries)
-    records = [(locate or _locate)(file, entry) for entry in entries]
+    records = [(locate or _locate)(source, entry) for entry in entries]
     ordered = sorted(records, key=lambda record: record.header)
     for record, after in pairwise(ordered):
         if record.offset + record.stored > after.header:
@@ -88,27 +110,77 @@ def read_directory(file: BinaryIO, size: int, locate: Locate | None = None) -> l
     return records
 
 
-def _find_directory(file: BinaryIO, size: int) -> int:
-    """Return where the directory begins, if it is the only one and fills the file's end."""
-    stop = size - END.size
-    signature, _, _, length, start, comment = _unpack(END, file, stop)
+def _find_directory(source: Source) -> tuple[int, int, int]:
+    """Return start, length and entries of the only directory, which must fill the end."""
+    stop = source.size - END.size
+    signature, _, count, length, start, comment = _unpack(END, source, stop)
     if signature != b"PK\5\6" or comment:
         raise MalformedZipError("the end of its directory is missing: it was cut off")
-    signature, _, end64, _ = _unpack(END64_LOCATOR, file, stop - END64_LOCATOR.size, optional=True)
+    place = stop - END64_LOCATOR.size
+    signature, _, end64, _ = _unpack(END64_LOCATOR, source, place, optional=True)
     if signature == b"PK\6\7":
         stop -= END64_LOCATOR.size + END64.size
-        signature, *_, length, start = _unpack(END64, file, stop)
+        signature, *_, count, length, start = _unpack(END64, source, stop)
         if end64 != stop or signature != b"PK\6\6":
             raise MalformedZipError("it has a second directory")
     if start + length != stop:
         raise MalformedZipError("its directory is not where it says")
-    return start
+    return start, length, count
 
 
-def _refuse_odd_names(entries: list[zipfile.ZipInfo]) -> None:
+def _entries(directory: bytes) -> Iterator[Entry]:
+    position = 0
+    while position < len(directory):
+        try:
+            fields = CENTRAL_HEADER.unpack_from(directory, position)
+        except struct.error:
+            raise MalformedZipError("its directory is cut off") from None
+        signature, needed, flags, method, crc32, stored, size, *lengths, disk, _ = fields[:12]
+        attributes, header = fields[12:]
+        if signature != b"PK\1\2":
+            raise MalformedZipError("its directory is unreadable")
+        if needed > NEWEST or disk:
+            raise MalformedZipError("its directory needs a newer reader, or another disk")
+        start = position + CENTRAL_HEADER.size
+        name_end, extra_end = start + lengths[0], start + lengths[0] + lengths[1]
+        position = extra_end + lengths[2]
+        if position > len(directory):
+            raise MalformedZipError("its directory is cut off")
+        raw_name = directory[start:name_end]
+        if FULL in (stored, size, header):
+            extra = directory[name_end:extra_end]
+            size, stored, header = _large(extra, size, stored, header)
+        yield Entry(
+            _text(raw_name, flags), raw_name, flags, method, crc32, stored, size, attributes, header
+        )
+
+
+def _large(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int, int]:
+    """Take the numbers that 32 bits cannot hold from the zip64 field."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == 1 and length % 8 == 0 and len(extra) >= 4 + length:
+            values = iter(struct.unpack_from(f"<{length // 8}Q", extra, 4))
+            try:
+                numbers = [next(values) if n == FULL else n for n in (size, stored, header)]
+            except StopIteration:
+                break
+            return numbers[0], numbers[1], numbers[2]
+        extra = extra[4 + length :]
+    raise MalformedZipError("its directory lacks the size of a large record")
+
+
+def _text(raw: bytes, flags: int) -> str:
+    try:
+        return raw.decode("utf-8" if flags & UTF8 else "cp437")
+    except UnicodeDecodeError:
+        raise MalformedZipError(f"a record has the unreadable name {raw[:100]!r}") from None
+
+
+def _refuse_odd_names(entries: list[Entry]) -> None:
     seen = set()
     for entry in entries:
-        name = entry.orig_filename
+        name = entry.name
         if "\0" in name or "\\" in name or name.startswith("/") or ".." in name.split("/"):
             raise MalformedZipError(f"a record has the unsafe name {name[:100]!r}")
         if name.lower() in seen:  # miniz looks names up without regard to case
@@ -118,46 +190,38 @@ def _refuse_odd_names(entries: list[zipfile.ZipInfo]) -> None:
         seen.add(name.lower())
 
 
-def _locate(file: BinaryIO, entry: zipfile.ZipInfo) -> Record:
-    if entry.file_size and (entry.external_attr & FOLDER or entry.filename.endswith("/")):
+def _locate(source: Source, entry: Entry) -> Record:
+    if entry.size and (entry.attributes & FOLDER or entry.name.endswith("/")):
         # miniz reads nothing of it: torch would return whatever was in memory.
-        raise MalformedZipError(f"record {entry.filename} is a folder, and yet has content")
-    name = entry.orig_filename.encode("utf-8" if entry.flag_bits & 0x800 else "cp437", "replace")
-    file.seek(entry.header_offset)
-    header = file.read(LOCAL_HEADER.size + len(name))
-    if not header.startswith(ZIP) or header[LOCAL_HEADER.size :] != name:
-        raise MalformedZipError(f"the header of record {entry.filename} is not where it should be")
-    fields = LOCAL_HEADER.unpack(header[: LOCAL_HEADER.size])
-    _, flags, method, _crc, stored, size, name_length, extra_length = fields
-    sizes_differ = not flags & SIZES_FOLLOW and 2**32 - 1 not in (stored, size)
-    if (method, name_length) != (entry.compress_type, len(name)) or (
-        sizes_differ and (stored, size) != (entry.compress_size, entry.file_size)
-    ):
-        raise MalformedZipError(f"record {entry.filename} is described in two ways")
-    padding = entry.header_offset + LOCAL_HEADER.size + name_length
-    compressed = method != zipfile.ZIP_STORED
-    if not compressed and entry.compress_size != entry.file_size:
-        raise MalformedZipError(f"record {entry.filename} lies about its size")
-    return Record(
-        name=entry.filename,
-        header=entry.header_offset,
-        padding=padding,
-        offset=padding + extra_length,
-        size=entry.file_size,
-        stored=entry.compress_size,
-        crc32=entry.CRC,
-        compressed=compressed,
+        raise MalformedZipError(f"record {entry.name} is a folder, and yet has content")
+    length = LOCAL_HEADER.size + len(entry.raw_name)
+    header = source.read_at(entry.header, length)
+    if not header.startswith(ZIP) or header[LOCAL_HEADER.size :] != entry.raw_name:
+        raise MalformedZipError(f"the header of record {entry.name} is not where it should be")
+    _, flags, method, _crc, stored, size, name_length, extra_length = LOCAL_HEADER.unpack_from(
+        header
     )
+    sizes_differ = not flags & SIZES_FOLLOW and FULL not in (stored, size)
+    if (method, name_length) != (entry.method, len(entry.raw_name)) or (
+        sizes_differ and (stored, size) != (entry.stored, entry.size)
+    ):
+        raise MalformedZipError(f"record {entry.name} is described in two ways")
+    padding = entry.header + length
+    compressed = method != STORED
+    if not compressed and entry.stored != entry.size:
+        raise MalformedZipError(f"record {entry.name} lies about its size")
+    return Record(
+        entry.name, entry.header, padding, padding + extra_length, entry.size, entry.stored,
+        entry.crc32, compressed,
+    )  # fmt: skip
 
 
 def _unpack(
-    layout: struct.Struct, file: BinaryIO, position: int, *, optional: bool = False
+    layout: struct.Struct, source: Source, position: int, *, optional: bool = False
 ) -> tuple[Any, ...]:
-    if position >= 0:
-        file.seek(position)
-        data = file.read(layout.size)
-        if len(data) == layout.size:
-            return layout.unpack(data)
+    data = source.read_at(position, layout.size) if position >= 0 else b""
+    if len(data) == layout.size:
+        return layout.unpack(data)
     if optional:
         return layout.unpack(bytes(layout.size))
     raise MalformedZipError("it was cut off")

@@ -19,7 +19,7 @@ import torch
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
 from course_utils.errors import CheckpointError
-from course_utils.formats.open import read_records
+from course_utils.files.contents import open_contents
 
 FRACTIONS = [n / 20 for n in range(1, 20)]
 
@@ -70,7 +70,7 @@ def flip_bit(path: Path, record: str, position: int, bit: int) -> None:
         bit: 0 for the lowest to 7.
     """
     with open(path, "r+b") as file:
-        file.seek(read_records(path)[record].offset + position)
+        file.seek(open_contents(path).records[record].offset + position)
         (byte,) = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 1 << bit]))

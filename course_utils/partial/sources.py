@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from course_utils.anatomy.archive import Archive, read_archive, read_tensors
+from course_utils.anatomy.read import dtype_of
 from course_utils.errors import MismatchedCheckpointError
 
 EXTRA_STATE = "_extra_state"
@@ -79,7 +80,7 @@ class _InFile:
         self.name = str(archive.path)
         self.archive = archive
         tensors = archive.tensors.values()
-        self.specs = {t.name: Spec(t.shape, t.dtype) for t in tensors if not is_extra(t.name)}
+        self.specs = {t.name: Spec(t.shape, dtype_of(t)) for t in tensors if not is_extra(t.name)}
         root = archive.tree if isinstance(archive.tree, Mapping) else {}
         self.nodes = {key: value for key, value in _flatten(root) if is_extra(key)}
         self.extra: Collection[str] = self.nodes

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -15,9 +15,10 @@ from course_utils.errors import (
     MissingCheckpointError,
     UnsafeCheckpointError,
 )
+from course_utils.files.open_file import OpenFile
+from course_utils.formats.contents import PROGRAM
 from course_utils.formats.judge import Verdict
-from course_utils.formats.readings import PROGRAM
-from course_utils.safety.audit import Audit, audit
+from course_utils.safety.audit import Audit, audit_open
 
 SIGNATURE = "inputs"  # the entry of a package's metadata
 
@@ -37,11 +38,16 @@ def load_program(path: str | os.PathLike[str], *, trusted: bool = False) -> Expo
         UnsafeCheckpointError: not trusted, and loading it would do more than call operators.
         DamagedCheckpointError: torch cannot read it.
     """
-    if not trusted:
-        _require_only_operators(audit(path))
-    _require_file(path)
+    with OpenFile(path) as file, open(os.dup(file.fileno()), "rb") as stream:
+        if not trusted:
+            _require_only_operators(audit_open(file))  # and what was judged is what is loaded
+        stream.seek(0)
+        return _read_program(file.path, stream)
+
+
+def _read_program(path: Path, stream: BinaryIO) -> ExportedProgram:
     try:
-        return torch.export.load(path)
+        return torch.export.load(stream)
     except Exception as error:  # whatever its JSON, zip and pickle readers raise
         raise DamagedCheckpointError(f"{path}: torch.export cannot read it ({error})") from error
 

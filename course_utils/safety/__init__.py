@@ -1,7 +1,8 @@
 """Lesson 06: files from strangers."""
 
-from course_utils.safety.audit import LIMIT, Audit, audit, load_untrusted
+from course_utils.safety.audit import Audit, audit
 from course_utils.safety.convert import Conversion, convert
+from course_utils.safety.untrusted import LIMIT, load_untrusted
 
 __all__ = [
     "LIMIT",

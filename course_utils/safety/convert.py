@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-
-from course_utils.anatomy.archive import Archive
-from course_utils.anatomy.contents import blocks, damaged_records, open_contents, plain_values
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.durable import write_atomically
-from course_utils.formats.safetensors import DTYPES
+from course_utils.formats.contents import Contents
+from course_utils.formats.dtypes import SAFETENSORS
+from course_utils.formats.elements import blocks
+from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.values import plain_values
 
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+NAMES = {dtype: name for name, dtype in SAFETENSORS.items()}
 VALUES = "values"  # the metadata entry with all that is not a tensor, as JSON
 GROWTH = 16  # times the checkpoint's size; beyond, expanded tensors are a bomb
 
@@ -36,10 +37,9 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> "Conve
         CheckpointError: the checkpoint cannot be read, or safetensors has no such dtype.
         CheckpointWriteError: nothing was written.
     """
-    archive = open_contents(path)
-    damaged = damaged_records(path)
-    if damaged:
-        raise DamagedCheckpointError(f"{path}: record {min(damaged)} {damaged[min(damaged)]}.")
+    archive = require_tensors(open_contents(path))
+    for finding in verify_contents(archive).damage:
+        raise DamagedCheckpointError(f"{path}: record {finding.record}: {finding.problem}.")
     kept, shared = _without_twins(archive)
     _refuse_impossible(archive, kept)
     values, left_out = plain_values(archive)
@@ -47,14 +47,14 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> "Conve
     if values:
         metadata[VALUES] = json.dumps(values)
     # The format wants no gaps; largest elements first keeps all of them aligned.
-    kept.sort(key=lambda info: -info.dtype.itemsize)
+    kept.sort(key=lambda info: -info.itemsize)
     header = _header(kept, metadata)
 
     def write(file: BinaryIO) -> None:
         file.write(header)
         for info in kept:
             for block in blocks(archive, info.name):
-                file.write(block.view(torch.uint8).numpy().data)
+                file.write(block)
 
     write_atomically(out, write, size=len(header) + sum(info.nbytes for info in kept))
     return Conversion(Path(out), len(kept), shared, tuple(values), tuple(left_out))
@@ -85,7 +85,7 @@ class Conversion:
         return "\n".join(lines)
 
 
-def _without_twins(archive: Archive) -> tuple[list[TensorInfo], dict[str, str]]:
+def _without_twins(archive: Contents) -> tuple[list[TensorInfo], dict[str, str]]:
     """Split tensors into those to write and those that are another one under a second name."""
     first: dict[tuple[Any, ...], TensorInfo] = {}
     shared = {}
@@ -98,7 +98,7 @@ def _without_twins(archive: Archive) -> tuple[list[TensorInfo], dict[str, str]]:
     return list(first.values()), shared
 
 
-def _refuse_impossible(archive: Archive, tensors: list[TensorInfo]) -> None:
+def _refuse_impossible(archive: Contents, tensors: list[TensorInfo]) -> None:
     for info in tensors:
         if info.record is None:
             raise UnsupportedCheckpointError(
@@ -109,7 +109,7 @@ def _refuse_impossible(archive: Archive, tensors: list[TensorInfo]) -> None:
                 f"{archive.path}: tensor {info.name} is {info.dtype}, which safetensors does not "
                 "have. Convert it to another dtype first."
             )
-    total, size = sum(info.nbytes for info in tensors), archive.path.stat().st_size
+    total, size = sum(info.nbytes for info in tensors), archive.source.size
     if total > GROWTH * size:
         raise UnsupportedCheckpointError(
             f"{archive.path}: its tensors repeat elements; written out they would take {total:,} "
@@ -123,9 +123,16 @@ def _header(tensors: list[TensorInfo], metadata: dict[str, str]) -> bytes:
     for info in tensors:
         stop = position + info.nbytes
         entries[info.name] = {
-            "dtype": NAMES[info.dtype], "shape": info.shape, "data_offsets": [position, stop]
+            "dtype": NAMES[info.dtype], "shape": _shape(info), "data_offsets": [position, stop]
         }  # fmt: skip
         position = stop
     text = json.dumps(entries, separators=(",", ":")).encode()
     text = text.ljust((len(text) + 7) // 8 * 8)  # so that the tensors start at a multiple of 8
     return len(text).to_bytes(8, "little") + text
+
+
+def _shape(info: TensorInfo) -> tuple[int, ...]:
+    """Return the shape as safetensors counts: of float4 in elements, not in pairs of them."""
+    if NAMES[info.dtype] == "F4":
+        return (*info.shape[:-1], 2 * info.shape[-1])
+    return info.shape

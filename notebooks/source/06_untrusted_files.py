@@ -522,13 +522,8 @@ assert not attack_ran()
 sizes = {}
 for name in ("tied.pt", "tied.safetensors"):
     path = scratch / name
-    if path.suffix == ".pt":
-        spans = byte_map(read_archive(path))
-        numbers = sum(span.stop - span.start for span in spans if span.kind == "tensor")
-    else:
-        with open(path, "rb") as file:
-            entries = read_header(file, path.stat().st_size).tensors.values()
-        numbers = sum(entry.stop - entry.start for entry in entries)
+    spans = byte_map(read_archive(path))
+    numbers = sum(span.stop - span.start for span in spans if span.kind == "tensor")
     sizes[name] = (numbers, path.stat().st_size - numbers)
 
 fig, axis = plots.figure(7.5, 1.9)

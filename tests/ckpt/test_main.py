@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.anatomy import contents
-from course_utils.anatomy.contents import open_contents
 from course_utils.ckpt.diff import diff
 from course_utils.ckpt.doctor import examine
 from course_utils.ckpt.main import main
 from course_utils.ckpt.rewrite import slim, strip_prefix
 from course_utils.errors import MismatchedCheckpointError
+from course_utils.files.contents import open_contents
+from course_utils.formats import elements
 from course_utils.lessons.measure import reading
 from course_utils.resume.compare import differences
 
@@ -134,16 +134,16 @@ def test_diff(save, run):
     assert status == 1
     assert found == {
         ("model.0.weight", "elements"): ("1 of 12", pytest.approx(0.5)),
-        ("model.0.bias", "dtype"): ("torch.float32 and torch.float64", None),
+        ("model.0.bias", "dtype"): ("float32 and float64", None),
         ("model.1.weight", "shape"): ("(3,) and (4,)", None),
-        ("model.1.bias", "only in the first"): ("torch.float32 (3,)", None),
-        ("extra", "only in the second"): ("torch.float32 (1,)", None),
+        ("model.1.bias", "only in the first"): ("float32 (3,)", None),
+        ("extra", "only in the second"): ("float32 (1,)", None),
         ("epoch", "value"): ("3 and 4", None),
     }
 
 
 def test_diff_tells_minus_zero_and_nan_and_reads_in_blocks(save, monkeypatch):
-    monkeypatch.setattr(contents, "BLOCK", 64)
+    monkeypatch.setattr(elements, "BLOCK", 64)
     one = torch.arange(100.0)
     two = one.clone()
     two[99] = float("nan")

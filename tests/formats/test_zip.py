@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from course_utils.errors import DamagedCheckpointError
-from course_utils.formats.open import read_records
+from course_utils.files.contents import open_contents
+from course_utils.formats.source import Memory
 from course_utils.formats.zip import MalformedZipError, read_directory
 
 CENTRAL = b"PK\1\2"
@@ -28,7 +29,7 @@ def make(entries, method=zipfile.ZIP_STORED):
 
 
 def read(data):
-    return read_directory(io.BytesIO(data), len(data))
+    return read_directory(Memory(data))
 
 
 def changed(data, where, offset, new):
@@ -125,7 +126,7 @@ def test_a_checkpoint_is_what_torch_finds_not_the_first_data_pkl(tmp_path):
         make([("evil/version", b"3"), ("good/data.pkl", b"N."), ("evil/data.pkl", b"")])
     )
     with pytest.raises(DamagedCheckpointError, match=r"records outside of evil/"):
-        read_records(path)
+        open_contents(path)
 
 
 @given(st.integers(0, 2000), st.integers(0, 255))

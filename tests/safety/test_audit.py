@@ -31,8 +31,9 @@ from course_utils.errors import (
 )
 from course_utils.formats.judge import Verdict
 from course_utils.formats.safetensors import read_header
+from course_utils.formats.source import Memory
 from course_utils.resume.compare import differences
-from course_utils.safety.audit import audit, load_untrusted
+from course_utils.safety import audit, load_untrusted
 
 PAYLOADS = list(hostile.payloads(Path("marker")))
 CONTAINERS = {
@@ -283,7 +284,7 @@ def test_a_file_that_is_safetensors_and_pickle_at_once(file, marker):
     hops = (91 + 255 * jump) // 103
     rest = (b"Ue" + b" " * 101) * (hops - 1) + b"Ue" + entry.encode().rjust(101)
     data = (ord("X") + 256 * jump).to_bytes(8, "little") + begin + rest + program
-    assert list(read_header(io.BytesIO(data), len(data)).tensors) == ["w"]
+    assert list(read_header(Memory(data)).tensors) == ["w"]
     file.write_bytes(data)
     assert audit(file).verdict is Verdict.WOULD_RUN_CODE
     assert not marker.exists()

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from course_utils.errors import CheckpointError
+from course_utils.files.contents import open_contents
 from course_utils.formats.judge import Verdict
-from course_utils.formats.open import read_records
-from course_utils.safety.audit import audit, load_untrusted
+from course_utils.safety import audit, load_untrusted
 
 GLOBALS = [
     b"cprobe\nrun\n", b"cprobe\nRuns\n", b"ccollections\nOrderedDict\n", b"cbuiltins\nset\n",
@@ -140,7 +140,7 @@ def check_one_reading(rng, folder):
         data = rng.choice([data + other, other + data, data[:-22] + other[-22:]])
     path.write_bytes(data)
     try:
-        records = read_records(path)
+        records = open_contents(path).records
     except CheckpointError:
         return
     with contextlib.suppress(RuntimeError, UnicodeDecodeError):  # torch may refuse more than we do

@@ -11,14 +11,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, load_model
 from torch import nn
 
-from course_utils.anatomy import contents
-from course_utils.anatomy.contents import blocks, damaged_records, open_contents
+from course_utils.anatomy import read_archive, read_tensors
 from course_utils.errors import (
     DamagedCheckpointError,
     MissingCheckpointError,
     UnsupportedCheckpointError,
 )
-from course_utils.formats.safetensors import DTYPES
+from course_utils.files.contents import damaged_records, open_contents
+from course_utils.formats import elements
+from course_utils.formats.dtypes import SAFETENSORS
+from course_utils.formats.elements import blocks
 from course_utils.lessons.models import TiedAutoencoder
 from course_utils.resume.compare import differences
 from course_utils.safety.convert import convert
@@ -56,13 +58,20 @@ def test_a_training_state(files):
     assert "left out, as safetensors cannot hold it: x" in str(report)
 
 
+# safetensors 0.8.0 writes these two dtypes and cannot read them.
+LOADABLE = {getattr(torch, name) for name in SAFETENSORS.values()} - {
+    torch.float4_e2m1fn_x2,
+    torch.float8_e8m0fnu,
+}
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_every_dtype_and_layout(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("any")
     state = {}
     for number in range(data.draw(st.integers(0, 4))):
-        dtype = data.draw(st.sampled_from(sorted(DTYPES.values(), key=str)))
+        dtype = getattr(torch, data.draw(st.sampled_from(sorted(SAFETENSORS.values()))))
         shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
         raw = torch.randint(0, 2, (*shape[:-1], shape[-1] * dtype.itemsize), dtype=torch.uint8)
         tensor = raw.view(dtype)
@@ -70,7 +79,10 @@ def test_every_dtype_and_layout(tmp_path_factory, data):
         state[f"t{number}"] = tensor[1:] if data.draw(st.booleans()) else tensor
     torch.save(state, folder / "a.pt")
     convert(folder / "a.pt", folder / "a.safetensors")
-    assert not differences(dict(sorted(load_file(folder / "a.safetensors").items())), state)
+    written = read_archive(folder / "a.safetensors")
+    assert not differences(dict(sorted(read_tensors(written, written.tensors).items())), state)
+    if LOADABLE.issuperset(tensor.dtype for tensor in state.values()):
+        assert not differences(dict(sorted(load_file(folder / "a.safetensors").items())), state)
 
 
 def test_tied_weights_are_written_once_and_load_as_safetensors_does(files):
@@ -89,10 +101,10 @@ def test_nothing_is_run_and_a_whole_model_gives_its_weights(files):
 
 
 def test_large_tensors_come_in_blocks(files, monkeypatch):
-    monkeypatch.setattr(contents, "BLOCK", 64)
+    monkeypatch.setattr(elements, "BLOCK", 64)
     state = {"w": torch.arange(100.0), "t": torch.arange(100.0).view(10, 10).T}
     torch.save(state, files[0])
-    assert [len(block) for block in blocks(open_contents(files[0]), "w")] == [16] * 6 + [4]
+    assert [len(block) for block in blocks(open_contents(files[0]), "w")] == [64] * 6 + [16]
     convert(*files)
     assert not differences(load_file(files[1]), {"t": state["t"], "w": state["w"]})
 
@@ -104,7 +116,7 @@ def test_damage_is_found_and_nothing_is_written(files):
     data[record.offset + 7] ^= 1
     files[0].write_bytes(data)
     assert list(damaged_records(files[0])) == ["data/0"]
-    with pytest.raises(DamagedCheckpointError, match="record data/0 does not match"):
+    with pytest.raises(DamagedCheckpointError, match="record data/0: its bytes have changed"):
         convert(*files)
     assert os.listdir(files[0].parent) == ["model.pt"]
 
@@ -128,7 +140,7 @@ def test_safetensors_files_are_opened_too(files):
     convert(*files)
     archive = open_contents(files[1])
     assert archive.tensors["w"].shape == (2, 3)
-    assert torch.equal(torch.cat(list(blocks(archive, "w"))), torch.arange(6.0))
+    assert b"".join(blocks(archive, "w")) == torch.arange(6.0).numpy().tobytes()
     files[1].write_bytes(files[1].read_bytes()[:-1])
     with pytest.raises(DamagedCheckpointError):
         open_contents(files[1])

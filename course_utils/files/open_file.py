@@ -1,0 +1,86 @@
+"""Open a file once, and read it in any order: what is checked is what is used."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Self
+
+from course_utils.errors import (
+    MissingCheckpointError,
+    NotACheckpointError,
+    UnreadableCheckpointError,
+)
+
+
+class OpenFile:
+    """An open file to read from. It stays the same file when another takes its name.
+
+    Closed at the end of a ``with`` block, or with the last reference to it.
+
+    Args:
+        path: of a regular file.
+
+    Raises:
+        MissingCheckpointError: there is no such file.
+        NotACheckpointError: it is a folder, a pipe or a device.
+        UnreadableCheckpointError: the system does not let it be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._descriptor = -1
+        self.path = Path(path)
+        try:
+            # A pipe would wait for a writer: without waiting it opens, and is refused.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise MissingCheckpointError(f"{path}: there is no such file.") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableCheckpointError(f"{path}: cannot be opened: {reason}.") from error
+        status = os.fstat(self._descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise NotACheckpointError(f"{path} is a folder; name a file in it.")
+        if not stat.S_ISREG(status.st_mode):
+            raise NotACheckpointError(f"{path} is a pipe or device, not a file.")
+        self.size = status.st_size
+
+    def fileno(self) -> int:
+        """Return the descriptor; its own position is neither used nor changed."""
+        return self._descriptor
+
+    def read_at(self, position: int, count: int, /) -> bytes:
+        """Return bytes, see `formats.source.Source`."""
+        data = os.pread(self._descriptor, count, position)
+        if len(data) == count or not data:
+            return data
+        parts = [data]  # one call returns at most 2 GiB
+        while data and (count := count - len(data)):
+            position += len(data)
+            data = os.pread(self._descriptor, count, position)
+            parts.append(data)
+        return b"".join(parts)
+
+    def read_into(self, memory: memoryview, position: int) -> int:
+        """Fill memory from the file; return how many bytes came, fewer only at its end."""
+        done = 0
+        while done < len(memory):
+            count = os.preadv(self._descriptor, [memory[done:]], position + done)
+            if not count:
+                break
+            done += count
+        return done
+
+    def close(self) -> None:
+        """Close the file; again does no harm."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,154 @@
+"""Is a file what was written? The one verifier, for loading, ``ckpt verify`` and ``ckpt doctor``.
+
+Every byte of a file by ``torch.save`` is accounted for: data by its CRC-32, all else by comparing
+it with what torch writes around such records. Formats without checksums are said to be just that.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from course_utils.errors import DamagedRecordError
+from course_utils.formats.checksum import crc32, problem_of
+from course_utils.formats.contents import CHECKPOINT, Contents, unpack
+from course_utils.formats.torch_layout import ALIGNMENT, check_bookkeeping
+from course_utils.formats.zip import Record
+
+BLOCK = 2 << 20  # bytes of a record in memory at a time
+
+
+class Severity(Enum):
+    """How bad a finding is. Only errors and warnings count as a problem of the file."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Verdict(Enum):
+    """What is known of a file's bytes."""
+
+    SOUND = "sound"
+    UNVERIFIABLE = "readable, not verifiable"
+    DAMAGED = "damaged"
+
+
+class Finding(NamedTuple):
+    """What is wrong with a part of a file.
+
+    Attributes:
+        severity: errors are damage, and `load_checkpoint` refuses the file for it.
+        record: the part's name, None for the directory of an archive.
+        problem: what is wrong.
+    """
+
+    severity: Severity
+    record: str | None
+    problem: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What verifying has shown.
+
+    Attributes:
+        findings: what is wrong, or cannot be known.
+        checked: records whose bytes were compared with a checksum.
+    """
+
+    findings: tuple[Finding, ...]
+    checked: int
+
+    @property
+    def damage(self) -> list[Finding]:
+        """The findings for which a file is refused."""
+        return [finding for finding in self.findings if finding.severity is Severity.ERROR]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The findings in a word."""
+        if self.damage:
+            return Verdict.DAMAGED
+        return Verdict.UNVERIFIABLE if self.findings else Verdict.SOUND
+
+
+Checksum = int | OSError  # of a record's bytes, or why they could not be read
+Checksums = Callable[[Iterable[Record]], Iterator[Checksum]]
+
+
+def verify(contents: Contents, checksums: Checksums | None = None) -> Verification:
+    """Compare each record with its CRC-32, and all that is not data with torch's layout.
+
+    Args:
+        contents: what `formats.open` found in the file.
+        checksums: yields the CRC-32 of records in the order given; by default they are read one
+            after the other.
+    """
+    if not contents.records or not contents.checksums:
+        kind = "file saved without them" if contents.kind == CHECKPOINT else contents.kind
+        reason = f"a {kind} has no checksums: its structure was checked, its bytes cannot be"
+        layout = list(_layout(contents)) if contents.kind == CHECKPOINT else []
+        return Verification((*layout, Finding(Severity.NOTE, None, reason)), 0)
+    stored = [record for record in contents.records.values() if not record.compressed]
+    findings = []
+    for record, found in zip(stored, (checksums or _one_by_one(contents))(stored), strict=True):
+        findings += _compared(record, found)
+    for record in contents.records.values():
+        if record.compressed:
+            findings += _unpacked(contents, record)
+    if not findings:
+        findings = list(_layout(contents))
+    return Verification(tuple(findings), len(contents.records))
+
+
+def alignment_of(contents: Contents) -> int:
+    """Return the alignment of the data as the file's own record says; torch's default without."""
+    record = contents.records.get(".storage_alignment")
+    text = contents.content(record).read_at(0, 8) if record else b""
+    return int(text) if text.isdigit() and int(text) else ALIGNMENT
+
+
+def _compared(record: Record, found: Checksum) -> list[Finding]:
+    problem = (
+        f"the disk cannot read it ({found})"
+        if isinstance(found, OSError)
+        else problem_of(record, found)
+    )
+    return [Finding(Severity.ERROR, record.name, problem)] if problem else []
+
+
+def _unpacked(contents: Contents, record: Record) -> list[Finding]:
+    try:
+        return _compared(record, crc32(unpack(contents.source, record)))
+    except (ValueError, OSError) as error:
+        return [Finding(Severity.ERROR, record.name, str(error))]
+
+
+def _layout(contents: Contents) -> Iterator[Finding]:
+    """Compare what no CRC-32 covers; where another program laid the file out, that cannot be."""
+    if any(record.compressed for record in contents.records.values()):
+        return
+    records = list(contents.records.values())
+    try:
+        check_bookkeeping(contents.source, records, alignment_of(contents))
+    except DamagedRecordError as error:
+        yield Finding(Severity.ERROR, error.record, error.reason)
+    except OSError as error:
+        yield Finding(Severity.ERROR, None, f"the disk cannot read it ({error})")
+
+
+def _one_by_one(contents: Contents) -> Checksums:
+    def checksums(records: Iterable[Record]) -> Iterator[Checksum]:
+        for record in records:
+            total = 0
+            try:
+                for start in range(record.offset, record.offset + record.size, BLOCK):
+                    count = min(BLOCK, record.offset + record.size - start)
+                    total = crc32(contents.source.read_at(start, count), total)
+            except OSError as error:
+                yield error
+            else:
+                yield total
+
+    return checksums

@@ -1,0 +1,131 @@
+"""Load a stranger's file if it is plain data, and nothing of it but that."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_utils.anatomy.archive import read_tensors
+from course_utils.checkpoint.load import load_open
+from course_utils.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    NotACheckpointError,
+    UnsafeCheckpointError,
+)
+from course_utils.files.open_file import OpenFile
+from course_utils.formats.contents import CHECKPOINT, LEGACY, SAFETENSORS
+from course_utils.formats.judge import Verdict
+from course_utils.formats.open import open_contents
+from course_utils.safety.audit import audit_open
+
+LIMIT = 64 * 2**30  # bytes of file that `load_untrusted` reads, if not told otherwise
+DEEPEST = 256  # containers in containers; real checkpoints stay below ten
+
+
+def load_untrusted(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Any:
+    """Load a stranger's file if it is plain data, or refuse.
+
+    First it is audited; then every checksum is verified; then torch's weights-only unpickler
+    builds it; then whatever is more than tensors and plain containers is dropped: attributes set
+    on tensors and dictionaries (but ``_metadata``, which modules need), and tensor subclasses.
+
+    Args:
+        path: a checkpoint, also from before PyTorch 1.6, or a safetensors file.
+        limit: most bytes the file may have.
+
+    Returns:
+        Tensors on the CPU in dicts, lists, tuples and sets, with numbers, strings and None.
+
+    Raises:
+        MissingCheckpointError: there is no such file.
+        NotACheckpointError: it is something else.
+        DamagedCheckpointError: it contradicts itself or its checksums.
+        UnsafeCheckpointError: it needs more than plain data, or is larger than ``limit``.
+    """
+    with OpenFile(path) as file:
+        return _load(file, limit)
+
+
+def _load(file: OpenFile, limit: int) -> Any:
+    found, path = audit_open(file), file.path
+    if found.verdict is not Verdict.PLAIN_DATA:
+        reasons = "; ".join(f"{f.where or 'it'} {f.reason}" for f in found.findings[:3])
+        raise _REFUSALS[found.verdict](f"{path}: {found.verdict.value}. {reasons}. Not loaded.")
+    if file.size > limit:
+        raise UnsafeCheckpointError(f"{path}: larger than the limit of {limit:,} bytes.")
+    load = _LOADERS.get(found.format)
+    if load is None:
+        raise NotACheckpointError(f"{path}: plain data, but a {found.format} and no checkpoint.")
+    try:
+        return _plain(load(file), {}, DEEPEST)
+    except CheckpointError:
+        raise
+    except Exception as error:  # of any type: a device of no such name, a shape that overflows
+        raise DamagedCheckpointError(f"{path}: torch cannot load it: {error}") from error
+
+
+_REFUSALS: dict[Verdict, type[CheckpointError]] = {
+    Verdict.NOT_A_CHECKPOINT: NotACheckpointError,
+    Verdict.NEEDS_GLOBALS: UnsafeCheckpointError,
+    Verdict.DAMAGED: DamagedCheckpointError,
+    Verdict.WOULD_RUN_CODE: UnsafeCheckpointError,
+}
+
+
+def _load_legacy(file: OpenFile) -> Any:
+    with open(os.dup(file.fileno()), "rb") as stream:
+        stream.seek(0)
+        return torch.load(stream, map_location="cpu", weights_only=True)
+
+
+def _load_safetensors(file: OpenFile) -> Any:
+    contents = open_contents(file, file.path)
+    return read_tensors(contents, contents.tensors)
+
+
+_LOADERS: dict[str, Callable[[OpenFile], Any]] = {
+    CHECKPOINT: load_open,
+    LEGACY: _load_legacy,
+    SAFETENSORS: _load_safetensors,
+}
+
+
+def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:
+    """Copy containers and detach tensors; what is shared stays shared."""
+    if id(value) in done:
+        return done[id(value)][0]
+    if depth == 0:
+        raise DamagedCheckpointError(f"containers nested more than {DEEPEST} deep")
+    made: Any
+    if isinstance(value, Tensor):
+        made = value.detach()  # a new object, without attributes
+        made = made if type(made) is Tensor else made.as_subclass(Tensor)
+    elif isinstance(value, dict):
+        made = OrderedDict() if isinstance(value, OrderedDict) else {}
+        done[id(value)] = (made, value)
+        for key, item in value.items():
+            made[_plain(key, done, depth - 1)] = _plain(item, done, depth - 1)
+        if isinstance(getattr(value, "_metadata", None), dict):
+            made._metadata = _plain(dict(value.__dict__["_metadata"]), done, depth - 1)
+    elif type(value) is list:
+        made = []
+        done[id(value)] = (made, value)
+        made.extend(_plain(item, done, depth - 1) for item in value)
+    elif type(value) in (tuple, set, frozenset):
+        made = type(value)(_plain(item, done, depth - 1) for item in value)
+    elif isinstance(value, _VALUES):
+        return value
+    else:
+        raise UnsafeCheckpointError(f"holds a {type(value).__name__}, which is no plain data")
+    done[id(value)] = (made, value)  # the value too: its id must not be used again
+    return made
+
+
+_VALUES = (
+    bool, int, float, complex, str, bytes, bytearray, type(None),
+    torch.dtype, torch.device, torch.Size, torch.layout, torch.qscheme,
+)  # fmt: skip
