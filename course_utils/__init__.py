@@ -5,6 +5,7 @@ One wing a topic, named like its lesson. The names everybody imports stand here 
 """
 
 import importlib
+import sys
 from typing import Any
 
 from course_utils import former_names
@@ -21,7 +22,7 @@ _NAMES = {
 }
 __all__ = [*_NAMES]
 
-former_names.install()
+sys.meta_path.insert(0, former_names.Finder())
 
 
 def __getattr__(name: str) -> Any:

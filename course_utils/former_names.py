@@ -1,11 +1,10 @@
 """The names that modules had when all of them lay in one folder; importing them still works."""
 
-import importlib
-import sys
+import importlib.util
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
 
 # wing: former names, with "=today's name" where it has changed.
 MOVED = """
@@ -34,7 +33,7 @@ def todays_names() -> dict[str, str]:
     return names
 
 
-class _Finder(MetaPathFinder, Loader):
+class Finder(MetaPathFinder, Loader):
     """Answers an import by a former name with the module itself, so that there is only one."""
 
     def __init__(self) -> None:
@@ -53,7 +52,6 @@ class _Finder(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.own_spec
 
-
-def install() -> None:
-    """Make the former names importable."""
-    sys.meta_path.insert(0, _Finder())
+    def get_code(self, name: str) -> CodeType:  # for ``python -m``
+        spec = importlib.util.find_spec(self.names[name])
+        return spec.loader.get_code(spec.name)  # type: ignore[union-attr, no-any-return]

@@ -15,6 +15,19 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from course_utils.cli import main
+from course_utils.compare import differences
+from course_utils.convert import convert
+from course_utils.data import digits
+from course_utils.distributed_convert import from_one_file, to_one_file
+from course_utils.exported import load_onnx, load_program
+from course_utils.launch import launch
+from course_utils.model_files import KINDS
+from course_utils.models import MLP
+from course_utils.rng import seed_everything
+from course_utils.sampler import ResumableSampler
+from course_utils.steplog import StepLog, read_log
+from course_utils.torchscript import load_script
 from nbgrader.api import Gradebook
 from safetensors import safe_open
 from torch import nn
@@ -23,23 +36,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_utils.anatomy import read_archive, read_tensors
 from course_utils.checkpoint import CheckpointManager, load_checkpoint
-from course_utils.cli import main
-from course_utils.compare import differences
-from course_utils.convert import convert
-from course_utils.data import digits
 from course_utils.distributed import ShardedRun, load_sharded, load_sharded_model
-from course_utils.distributed_convert import from_one_file, to_one_file
-from course_utils.exported import load_onnx, load_program
-from course_utils.launch import launch
-from course_utils.model_files import KINDS
-from course_utils.models import MLP
 from course_utils.partial import plan_partial_load
 from course_utils.resume import TrainState
-from course_utils.rng import seed_everything
 from course_utils.safety import audit
-from course_utils.sampler import ResumableSampler
-from course_utils.steplog import StepLog, read_log
-from course_utils.torchscript import load_script
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Validating sparse tensor"),

@@ -1,12 +1,9 @@
 """Turn a state into the pickle ``torch.save`` would write and the storages it refers to."""
 
-import gc
 import io
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -14,6 +11,8 @@ import torch
 from torch import Tensor, UntypedStorage, _weights_only_unpickler
 from torch.serialization import _serialization_tls
 from torch.storage import TypedStorage
+
+from course_utils.formats.garbage import collector_paused
 
 
 class LeaveItToTorchError(Exception):
@@ -36,22 +35,10 @@ class PickledState:
             raise LeaveItToTorchError
         buffer = io.BytesIO()
         pickler = (_CompactPickler if compact else _Pickler)(buffer)
-        with _no_garbage_collection():
+        with collector_paused():
             pickler.dump(state)
         self.pickle, self.storages = buffer.getvalue(), pickler.storages
         _warn_if_refused(pickler.imported)
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Pickling makes many objects and no garbage, which the collector would look for in vain."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 # Most objects are of these types; they are passed over quickly.

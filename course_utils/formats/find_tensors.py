@@ -1,7 +1,6 @@
 """Finds the tensors in the inert tree of a checkpoint's pickle, with their paths."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -52,14 +51,12 @@ def find_tensors(root: Any, *, limit: int) -> Found:
             outer[path] = found.name
         else:
             whole = next((outer[p] for p in _parents(path) if p in outer), None) if outer else None
-            tensors[found.name] = replace(found, part_of=whole) if whole else found
+            tensors[found.name] = found._replace(part_of=whole) if whole else found
     return Found(tensors, others, frozenset(collided))
 
 
 def _named(found: TensorInfo | OtherTensor, name: str) -> TensorInfo | OtherTensor:
-    return (
-        found._replace(name=name) if isinstance(found, OtherTensor) else replace(found, name=name)
-    )
+    return found._replace(name=name)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from course_utils.formats.contents import (
     Contents,
 )
 from course_utils.formats.find_tensors import find_tensors
+from course_utils.formats.garbage import collector_paused
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.safetensors import (
@@ -61,7 +62,11 @@ def open_contents(source: Source, path: str | os.PathLike[str]) -> Contents:
         DamagedCheckpointError: it is cut off or contradicts itself.
         UnsupportedCheckpointError: this version does not know what it holds.
     """
-    path = Path(path)
+    with collector_paused():
+        return _open(source, Path(path))
+
+
+def _open(source: Source, path: Path) -> Contents:
     start = source.read_at(0, 512)
     if start.startswith((ZIP, EMPTY_ZIP)):
         return _open_zip(source, path)

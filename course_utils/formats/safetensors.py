@@ -57,70 +57,91 @@ def read_header(source: Source) -> Header:
     length = int.from_bytes(source.read_at(0, 8), "little")
     if source.size < 8 or not 2 <= length <= min(source.size - 8, LONGEST):
         raise MalformedHeaderError("its first 8 bytes are not the length of a header")
-    found = _parse(source.read_at(8, length))
-    metadata = found.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+    data, metadata = 8 + length, {}
+    entries: dict[str, Entry] = {}
+    for name, fields in _parse(source.read_at(8, length)):
+        if name == "__metadata__":
+            metadata = _metadata(fields)
+        else:
+            entries[name] = _entry(name, fields, data)
+    tensors = dict(sorted(entries.items(), key=lambda item: item[1][2:]))  # by their places
+    _refuse_gaps(tensors, data, source.size)
+    return Header(tensors, metadata)
+
+
+def _parse(text: bytes) -> list[tuple[str, Any]]:
+    """Return the members of the JSON object; in it, objects are tuples of their members.
+
+    So names that stand twice are seen, and nothing of ours runs for each of 100,000 tensors.
+    """
+    try:
+        found = json.loads(text.decode(), object_pairs_hook=tuple)
+    except (ValueError, RecursionError) as error:
+        raise MalformedHeaderError(f"its header is not JSON: {error}") from None
+    if not isinstance(found, tuple):
+        raise MalformedHeaderError("its header is not a JSON object")
+    if len(dict(found)) != len(found):
+        raise MalformedHeaderError("its header names something twice")
+    return list(found)
+
+
+def _metadata(members: Any) -> dict[str, str]:
+    if members is None:
+        return {}
+    if not isinstance(members, tuple) or not all(isinstance(v, str) for _, v in members):
         raise MalformedHeaderError("its metadata are not strings")
-    data = 8 + length
-    entries = [(name, _entry(name, fields, data)) for name, fields in found.items()]
-    entries.sort(key=lambda item: (item[1].start, item[1].stop))
-    position = data
-    for name, entry in entries:
+    metadata = dict(members)
+    if len(metadata) != len(members):
+        raise MalformedHeaderError("its header names something twice")
+    return metadata
+
+
+def _refuse_gaps(entries: dict[str, Entry], position: int, size: int) -> None:
+    for name, entry in entries.items():
         if entry.start != position:
             raise MalformedHeaderError(f"tensor {name} does not follow the one before it")
         position = entry.stop
-    if position != source.size:
-        raise MalformedHeaderError(
-            f"its tensors end at byte {position:,}, the file at {source.size:,}"
-        )
-    return Header(dict(entries), metadata)
+    if position != size:
+        raise MalformedHeaderError(f"its tensors end at byte {position:,}, the file at {size:,}")
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    """Return the JSON object; names that stand twice in it are refused, inner ones too."""
+def _entry(name: str, members: Any, data: int) -> Entry:
     try:
-        found = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
-    except MalformedHeaderError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise MalformedHeaderError(f"its header is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise MalformedHeaderError("its header is not a JSON object")
-    return found
-
-
-def _entry(name: str, fields: Any, data: int) -> Entry:
-    try:
-        kind, shape = fields["dtype"], tuple(fields["shape"])
-        start, stop = fields["data_offsets"]
-        numbers = (*shape, start, stop)
-        # One look at the types, one at the smallest and largest: a header may have 100,000 tensors.
+        (_, kind), (_, shape), (_, (start, stop)) = members
+        if [key for key, _ in members] != _KEYS:
+            kind, shape, (start, stop) = _in_order(name, members)
+        dtype = SAFETENSORS[kind]
+        numbers = [*shape, start, stop]
         if {*map(type, numbers)} != {int} or min(numbers) < 0 or max(numbers) >= 2**63:
             raise MalformedHeaderError(f"tensor {name} has a size that is no size")
-        dtype = SAFETENSORS[kind]
     except (KeyError, TypeError, ValueError) as error:
-        raise _named(name, fields, error) from None
+        raise _explained(name, members, error) from None
     if kind == "F4":  # counted in half bytes, in torch in pairs
         if not shape or shape[-1] % 2:
             raise MalformedHeaderError(f"tensor {name} has half a byte in a row")
-        shape = (*shape[:-1], shape[-1] // 2)
+        shape = [*shape[:-1], shape[-1] // 2]
     if len(shape) > 64 or prod(shape) * ITEMSIZE[dtype] != stop - start:
         raise MalformedHeaderError(f"tensor {name} has not the bytes its shape needs")
-    return Entry(dtype, shape, data + start, data + stop)
+    return Entry(dtype, tuple(shape), data + start, data + stop)
 
 
-def _named(name: str, fields: Any, error: Exception) -> MalformedHeaderError:
+_KEYS = ["dtype", "shape", "data_offsets"]
+
+
+def _in_order(name: str, members: Any) -> list[Any]:
+    """Return the members of a tensor's object in the usual order."""
+    found = dict(members)
+    if len(found) != len(members):
+        raise MalformedHeaderError("its header names something twice")
+    return [found[key] for key in _KEYS]
+
+
+def _explained(name: str, members: Any, error: Exception) -> MalformedHeaderError:
+    """Tell a dtype that is newer than this reader from a header that makes no sense."""
     if isinstance(error, MalformedHeaderError):
         return error
-    if isinstance(fields, dict) and isinstance(fields.get("dtype"), str):
-        kind = fields["dtype"]
-        if kind not in SAFETENSORS and {"shape", "data_offsets"} <= fields.keys():
+    if isinstance(members, tuple) and all(isinstance(m, tuple) for m in members):
+        kind = dict(members).get("dtype")
+        if isinstance(kind, str) and kind not in SAFETENSORS:
             return UnknownDtypeError(f"tensor {name} is of dtype {kind[:20]!r}, not known here")
     return MalformedHeaderError(f"tensor {name} is not described as it must be")
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise MalformedHeaderError("its header names something twice")
-    return found

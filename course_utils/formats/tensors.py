@@ -6,7 +6,6 @@ makes it an `OtherTensor`, which is listed and never passed over. The descriptio
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, NamedTuple
 
@@ -22,8 +21,7 @@ from course_utils.formats.pickle_nodes import (
 PLAIN_TYPES = {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """A tensor as the file describes it; its elements lie in memory at regular steps.
 
     Attributes:
@@ -186,7 +184,7 @@ def _parameter(path: str, arguments: Any) -> TensorInfo | OtherTensor | None:
     if not isinstance(found, TensorInfo):
         return found
     attributes = state[0] if state else found.attributes
-    return replace(found, requires_grad=requires_grad is True, attributes=attributes or None)
+    return found._replace(requires_grad=requires_grad is True, attributes=attributes or None)
 
 
 def _typed(path: str, arguments: Any) -> TensorInfo | OtherTensor | None:
@@ -197,7 +195,7 @@ def _typed(path: str, arguments: Any) -> TensorInfo | OtherTensor | None:
         return found if name in PLAIN_TYPES else found._replace(kind=name)
     if found is None:
         raise UnknownTensorError(f"it is rebuilt by {describe(function)}")
-    return replace(found, subclass=None if name in PLAIN_TYPES else name, attributes=state or None)
+    return found._replace(subclass=None if name in PLAIN_TYPES else name, attributes=state or None)
 
 
 def _sparse(path: str, arguments: Any) -> OtherTensor:
@@ -285,8 +283,9 @@ def _dtype(node: Any) -> str:
 def _sizes(values: Any) -> tuple[int, ...]:
     if isinstance(values, Call):  # torch.Size, a tuple by another name
         (values,) = values.arguments
-    if not all(isinstance(value, int) and 0 <= value < 2**63 for value in values):
-        raise MalformedPickleError(f"{describe(values)} is not a size or stride")
+    for value in values:
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise MalformedPickleError(f"{describe(values)} is not a size or stride")
     if len(values) > 64:
         raise MalformedPickleError(f"a tensor of {len(values)} dimensions")
     return tuple(values)

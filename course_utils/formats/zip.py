@@ -20,12 +20,15 @@ LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
 # Version needed, flags, method, CRC-32, sizes, lengths of name, extra and comment, disk,
 # attributes, position of the local header.
 CENTRAL_HEADER = struct.Struct("<4s2xHHH4xIIIHHHHHII")
-END = struct.Struct("<4s2x2xHHIIH")  # entries here and in all, bytes and start of the directory
+# Of the directory: two disks, entries here and in all, bytes, start; length of a comment.
+END = struct.Struct("<4sHHHHIIH")
 END64_LOCATOR = struct.Struct("<4sIQI")  # disk, start of END64, disks
-END64 = struct.Struct("<4sQHHIIQQQQ")  # entries here and in all, bytes and start of the directory
+# Of the directory: bytes of this, versions, two disks, entries here and in all, bytes, start.
+END64 = struct.Struct("<4sQHHIIQQQQ")
 FOLDER = 0x10  # MS-DOS attribute
 SIZES_FOLLOW = 0x08  # flag: the header says 0 for the sizes, which follow the data
 UTF8 = 0x800  # flag: the name is UTF-8, else cp437
+UNREADABLE = 0x2061  # flags: encrypted, patched, strongly encrypted, masked
 STORED = 0
 NEWEST = 63  # version needed to extract: of the format as it is known here
 FULL, FULL16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
@@ -113,16 +116,19 @@ def read_directory(source: Source, locate: Locate | None = None) -> list[Record]
 def _find_directory(source: Source) -> tuple[int, int, int]:
     """Return start, length and entries of the only directory, which must fill the end."""
     stop = source.size - END.size
-    signature, _, count, length, start, comment = _unpack(END, source, stop)
+    signature, *disks, here, count, length, start, comment = _unpack(END, source, stop)
     if signature != b"PK\5\6" or comment:
         raise MalformedZipError("the end of its directory is missing: it was cut off")
     place = stop - END64_LOCATOR.size
-    signature, _, end64, _ = _unpack(END64_LOCATOR, source, place, optional=True)
+    signature, _, end64, total = _unpack(END64_LOCATOR, source, place, optional=True)
     if signature == b"PK\6\7":
         stop -= END64_LOCATOR.size + END64.size
-        signature, *_, count, length, start = _unpack(END64, source, stop)
+        signature, *_, disk, first, here, count, length, start = _unpack(END64, source, stop)
+        disks += [disk, first, total - 1]
         if end64 != stop or signature != b"PK\6\6":
             raise MalformedZipError("it has a second directory")
+    if any(disks) or here != count:
+        raise MalformedZipError("its directory says that it is spread over several disks")
     if start + length != stop:
         raise MalformedZipError("its directory is not where it says")
     return start, length, count
@@ -139,6 +145,8 @@ def _entries(directory: bytes) -> Iterator[Entry]:
         attributes, header = fields[12:]
         if signature != b"PK\1\2":
             raise MalformedZipError("its directory is unreadable")
+        if flags & UNREADABLE:
+            raise MalformedZipError("a record is encrypted, or a patch of another file")
         if needed > NEWEST or disk:
             raise MalformedZipError("its directory needs a newer reader, or another disk")
         start = position + CENTRAL_HEADER.size
