@@ -22,7 +22,7 @@ _NAMES = {
 }
 __all__ = [*_NAMES]
 
-sys.meta_path.insert(0, former_names.Finder())
+sys.meta_path.insert(0, former_names._Finder())
 
 
 def __getattr__(name: str) -> Any:

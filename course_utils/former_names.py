@@ -33,7 +33,7 @@ def todays_names() -> dict[str, str]:
     return names
 
 
-class Finder(MetaPathFinder, Loader):
+class _Finder(MetaPathFinder, Loader):
     """Answers an import by a former name with the module itself, so that there is only one."""
 
     def __init__(self) -> None:
@@ -42,7 +42,10 @@ class Finder(MetaPathFinder, Loader):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in self.names else None
+        if name not in self.names:
+            return None
+        found = importlib.util.find_spec(self.names[name])
+        return ModuleSpec(name, self, origin=found.origin if found else None)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(self.names[spec.name])
@@ -54,4 +57,4 @@ class Finder(MetaPathFinder, Loader):
 
     def get_code(self, name: str) -> CodeType:  # for ``python -m``
         spec = importlib.util.find_spec(self.names[name])
-        return spec.loader.get_code(spec.name)  # type: ignore[union-attr, no-any-return]
+        return spec.loader.get_code(spec.name)  # type: ignore[union-attr]
