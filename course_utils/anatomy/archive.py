@@ -79,7 +79,8 @@ def read_tensors(
         verify: check the CRC-32 of records that are read whole.
 
     Returns:
-        From each name to a CPU tensor of the file's shape, stride and dtype.
+        From each name to a CPU tensor of the file's shape, dtype and stride; one that is stored
+        as the conjugate or negative of its elements comes with that carried out.
 
     Raises:
         KeyError: the file has no tensor of this name.
