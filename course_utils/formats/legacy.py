@@ -12,7 +12,7 @@ from course_utils.formats.judge import Verdict
 from course_utils.formats.pickle import Pickle
 from course_utils.formats.pickle_nodes import Global, MalformedPickleError, PersistentId
 from course_utils.formats.source import Window
-from course_utils.formats.tensors import storage_of
+from course_utils.formats.storages import storage_of
 
 MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
 LARGEST_TAR_RANK = 64

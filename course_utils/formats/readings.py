@@ -27,7 +27,7 @@ from course_utils.formats.open import zip_kind
 from course_utils.formats.pickle import Pickle
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
 from course_utils.formats.source import Memory, Window
-from course_utils.formats.tensors import storage_of
+from course_utils.formats.storages import storage_of
 from course_utils.formats.zip import ZIP, MalformedZipError, Record, read_directory
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB

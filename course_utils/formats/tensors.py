@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
-from course_utils.formats.dtypes import ITEMSIZE, PER_BYTE, STORAGES
+from course_utils.formats.dtypes import ITEMSIZE, PER_BYTE
 from course_utils.formats.pickle_nodes import (
     Call,
     Global,
@@ -17,6 +17,7 @@ from course_utils.formats.pickle_nodes import (
     PersistentId,
     describe,
 )
+from course_utils.formats.storages import sizes_of, storage_of
 
 PLAIN_TYPES = {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
 
@@ -96,32 +97,8 @@ class OtherTensor(NamedTuple):
     reason: str
 
 
-class StorageInfo(NamedTuple):
-    """A storage as the file describes it: its key, location tag, dtype and bytes."""
-
-    key: str
-    device: str
-    dtype: str
-    nbytes: int
-
-
 class UnknownTensorError(ValueError):
     """A tensor's description says something that is not known here."""
-
-
-def storage_of(reference: PersistentId) -> StorageInfo:
-    """Return what a pickle says about a storage it refers to.
-
-    Raises:
-        MalformedPickleError: it is no storage.
-    """
-    match reference.value:
-        # Before 1.6 there was one more, about views of storages.
-        case ("storage", kind, str(key), str(device), count, *_):
-            (count,) = _sizes((count,))
-            dtype = _storage_dtype(kind)
-            return StorageInfo(key, device, dtype, count * ITEMSIZE[dtype])
-    raise MalformedPickleError("it refers to something that is no storage")
 
 
 def is_tensor(node: Any) -> bool:
@@ -173,7 +150,7 @@ def _quantized(path: str, arguments: Any) -> TensorInfo:
 def _meta(path: str, arguments: Any) -> TensorInfo:
     dtype, shape, stride, requires_grad = arguments
     return TensorInfo(
-        path, _sizes(shape), _sizes(stride), _dtype(dtype), "meta", None, 0, 0, None,
+        path, sizes_of(shape), sizes_of(stride), _dtype(dtype), "meta", None, 0, 0, None,
         requires_grad is True,
     )  # fmt: skip
 
@@ -204,10 +181,9 @@ def _sparse(path: str, arguments: Any) -> OtherTensor:
     match layout:
         case Call(arguments=(str(text),)):
             kind = text.removeprefix("torch.")
-    sizes = next(
-        (_sizes(x) for x in data if isinstance(x, Call) and describe(x.function) == SIZE), None
-    )
-    return OtherTensor(path, kind, sizes, None, "its layout is sparse")
+    sizes = [x for x in data if isinstance(x, Call) and describe(x.function) == "torch.Size"]
+    shape = sizes_of(sizes[0]) if sizes else None
+    return OtherTensor(path, kind, shape, None, "its layout is sparse")
 
 
 def _nested(path: str, arguments: Any) -> OtherTensor:
@@ -217,7 +193,7 @@ def _nested(path: str, arguments: Any) -> OtherTensor:
 def _wrapper(path: str, arguments: Any) -> OtherTensor:
     kind, dtype, shape, *_ = arguments
     reason = "it is made of other tensors in a way that only its class knows"
-    return OtherTensor(path, describe(kind), _sizes(shape), _dtype(dtype), reason)
+    return OtherTensor(path, describe(kind), sizes_of(shape), _dtype(dtype), reason)
 
 
 def _from_elsewhere(path: str, arguments: Any) -> OtherTensor:
@@ -239,7 +215,7 @@ def _view(
     if not isinstance(storage, PersistentId):
         raise MalformedPickleError(f"tensor {path} has no storage")
     found = storage_of(storage)
-    (offset,), shape, stride = _sizes((offset,)), _sizes(shape), _sizes(stride)
+    (offset,), shape, stride = sizes_of((offset,)), sizes_of(shape), sizes_of(stride)
     info = TensorInfo(
         path, shape, stride, dtype or found.dtype, found.device, found.key, offset, found.nbytes,
         f"data/{found.key}", requires_grad is True, **more,
@@ -267,31 +243,12 @@ def _shown(rest: list[Any]) -> str:
     )
 
 
-def _storage_dtype(kind: Any) -> str:
-    name = kind.name if isinstance(kind, Global) else describe(kind)
-    if name not in STORAGES:
-        raise MalformedPickleError(f"{name} is not a type of storage")
-    return STORAGES[name]
-
-
 def _dtype(node: Any) -> str:
     if not (isinstance(node, Global) and node.module == "torch" and node.name in ITEMSIZE):
         raise UnknownTensorError(f"{describe(node)} is no dtype that is known here")
     return node.name
 
 
-def _sizes(values: Any) -> tuple[int, ...]:
-    if isinstance(values, Call):  # torch.Size, a tuple by another name
-        (values,) = values.arguments
-    for value in values:
-        if type(value) is not int or not 0 <= value < 2**63:
-            raise MalformedPickleError(f"{describe(values)} is not a size or stride")
-    if len(values) > 64:
-        raise MalformedPickleError(f"a tensor of {len(values)} dimensions")
-    return tuple(values)
-
-
-SIZE = "torch.Size"
 _REBUILD: dict[str, Callable[[str, Any], TensorInfo | OtherTensor | None]] = {
     "torch._utils._rebuild_tensor": _strided_first,
     "torch._utils._rebuild_tensor_v2": _strided,
