@@ -1,16 +1,23 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-READY := $(VENV)/.ready
+PIP := $(RUN) -m pip install --no-cache-dir --progress-bar on -c constraints.txt
 COURSE ?= class
+
+# One environment, filled as far as a command needs it; each file says how far that is.
+LEARN := $(VENV)/.learn
+READY := $(VENV)/.ready
+SITE := $(VENV)/.site
+FOR_LEARN := course,export
+FOR_TEST := course,export,test,instructor,frameworks
 
 .PHONY: learn test build run test-browser torture bench release grade formgrader lint constraints
 
-learn: $(READY)
-	$(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
+learn: $(LEARN)
+	JUPYTER_CONFIG_PATH=course_utils/lessons/jupyter $(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
 
 test: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadscope --nbval --nbval-sanitize-with notebooks/nbval_sanitize.cfg tests notebooks
+	$(RUN) -m pytest -n 2 --dist loadscope --durations=10 --nbval --nbval-sanitize-with notebooks/nbval_sanitize.cfg tests notebooks
 
 build: $(READY)
 	$(RUN) -m course_utils.grading.sheets && $(RUN) -m course_utils.authoring
@@ -39,12 +46,23 @@ formgrader: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) course_utils/authoring/preflight.py
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --progress-bar on -c constraints.txt -e ".[test,instructor,export]"
-	touch $(READY)
+$(LEARN): $(VENV)/.made
+	$(PIP) -e ".[$(FOR_LEARN)]"
+	touch $@
 
-constraints: $(READY)
-	{ sed -n '/^#/p' constraints.txt; $(RUN) -m pip freeze --exclude-editable; } > constraints.new
+$(READY): $(VENV)/.made
+	$(PIP) -e ".[$(FOR_TEST)]"
+	touch $(LEARN) $@
+
+$(SITE): $(READY)
+	$(PIP) -e ".[site]"
+	touch $@
+
+$(VENV)/.made: pyproject.toml constraints.txt
+	$(PYTHON) course_utils/authoring/preflight.py $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+constraints: $(SITE)
+	{ sed -n '/^#/p' constraints.txt; $(RUN) -m pip freeze --all --exclude pip --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt

@@ -108,7 +108,7 @@ def other_libraries() -> dict[str, Save]:
     """Lightning's and accelerate's own savers, where they are installed."""
     found: dict[str, Save] = {}
     try:
-        from lightning_fabric.utilities.cloud_io import _atomic_save
+        from lightning.fabric.utilities.cloud_io import _atomic_save
     except ImportError:
         print("Lightning is not installed: left out", file=sys.stderr)
     else:

@@ -27,6 +27,17 @@ sys.meta_path.insert(0, former_names._Finder())
 
 def __getattr__(name: str) -> Any:
     """Load a name when it is asked for: importing torch takes a second."""
+    if name == "__version__":
+        return _version()
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+
+
+def _version() -> str:
+    from importlib import metadata  # takes longer than the rest of this file
+
+    try:
+        return metadata.version("course-utils")
+    except metadata.PackageNotFoundError:  # a checkout on the path, never installed
+        return "unknown"

@@ -1,6 +1,6 @@
-"""Say plainly why an install would fail, before it does: ``python3 preflight.py``.
+"""Say plainly why an install would fail, before it does: ``python3 preflight.py .venv``.
 
-Runs on whatever Python there is, before anything is installed: standard library only,
+Runs on any Python 3, before anything is installed: standard library only,
 and no syntax that an old version would stumble on.
 """
 
@@ -10,7 +10,9 @@ import shutil
 import sys
 
 OLDEST, NEWEST = (3, 11), (3, 13)
-GIGABYTES = 8  # torch's Linux wheels bring CUDA's libraries along, needed or not
+# torch's Linux wheels bring CUDA's libraries along, needed or not: measured, 6.5 to 7 GB when
+# installed, and 3.2 GB of downloads beside them until pip has unpacked the last.
+GIGABYTES, DOWNLOADS = 8, 3
 
 
 def problems(version, free_bytes, has_venv):
@@ -18,7 +20,8 @@ def problems(version, free_bytes, has_venv):
 
     Args:
         version: Python's ``(major, minor)``.
-        free_bytes: free space on the disk that will hold the environment.
+        free_bytes: free space on the disk that will hold the environment, what an earlier
+            environment in the same place takes included.
         has_venv: whether Python can make virtual environments.
     """
     found = []
@@ -32,21 +35,31 @@ def problems(version, free_bytes, has_venv):
             "This Python cannot make virtual environments. "
             "On Debian or Ubuntu: sudo apt install python3-venv"
         )
-    if free_bytes < GIGABYTES * 10**9:
+    if free_bytes < (GIGABYTES + DOWNLOADS) * 10**9:
         found.append(
-            "Only {:.1f} GB are free here; the environment takes {} GB. "
-            "Free some space, or clone the course to a larger disk.".format(
-                free_bytes / 1e9, GIGABYTES
+            "There is room for only {:.1f} GB here; the environment takes {} GB, and {} more while "
+            "it is installed. Free some space, or clone the course to a larger disk.".format(
+                free_bytes / 1e9, GIGABYTES, DOWNLOADS
             )
         )
     return found
 
 
-def main():
-    """Print the problems and return the exit status; a missing compiler is only a remark."""
+def size_of(folder):
+    """Return how many bytes the files of a folder take, 0 where there is none."""
+    files = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names)
+    return sum(os.lstat(path).st_size for path in files)
+
+
+def main(environment):
+    """Print the problems and return the exit status; a missing compiler is only a remark.
+
+    Args:
+        environment: the folder of the virtual environment, made or to be made.
+    """
     found = problems(
         sys.version_info[:2],
-        shutil.disk_usage(os.getcwd()).free,
+        shutil.disk_usage(os.getcwd()).free + size_of(environment),
         importlib.util.find_spec("ensurepip") is not None,
     )
     for problem in found:
@@ -60,4 +73,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

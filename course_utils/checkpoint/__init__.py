@@ -3,6 +3,10 @@
 What is written here, plain ``torch.load(path, weights_only=True)`` reads.
 """
 
+from course_utils.extras import require
+
+require("torch", "torch")
+
 from course_utils.checkpoint.background import AsyncCheckpointer
 from course_utils.checkpoint.load import load_checkpoint
 from course_utils.checkpoint.manager import CheckpointManager

@@ -1,5 +1,9 @@
 """Lesson 04: where a checkpoint's tensors go, and large models in little memory."""
 
+from course_utils.extras import require
+
+require("torch", "torch")
+
 from course_utils.devices.map_location import (
     move_optimizer,
     resolve_map_location,

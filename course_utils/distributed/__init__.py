@@ -1,5 +1,9 @@
 """Lesson 08: checkpoints by many processes, which load into any number of them."""
 
+from course_utils.extras import require
+
+require("torch", "torch", "safetensors")
+
 from course_utils.distributed.convert import from_one_file, to_one_file
 from course_utils.distributed.launch import launch, process_group
 from course_utils.distributed.sharded import (

@@ -39,6 +39,10 @@ How to write exercise 03.2
    or mark a line that changes nothing with ``# mutant: equivalent``.
 """
 
+from course_utils.extras import require
+
+require("course", "torch", "IPython")
+
 from course_utils.grading.checking import check, solution
 
 __all__ = [

@@ -1,5 +1,9 @@
 """Lesson 03: load the part of a checkpoint that fits."""
 
+from course_utils.extras import require
+
+require("torch", "torch")
+
 from course_utils.partial.names import WRAPPERS, match_keys, prefixes, recognised
 from course_utils.partial.plan import LoadPlan, plan_partial_load
 from course_utils.partial.report import LoadReport

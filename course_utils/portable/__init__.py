@@ -1,5 +1,9 @@
 """Lessons 05 and 09: models that run without their Python code, checked before they are written."""
 
+from course_utils.extras import require
+
+require("torch", "torch")
+
 from course_utils.portable.agreement import disagreements, probes_like, require_agreement
 from course_utils.portable.cpp_runner import build_runner, find_compiler, run_in_cpp
 from course_utils.portable.export import compile_package, export_onnx, export_program

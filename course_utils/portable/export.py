@@ -22,6 +22,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from course_utils.errors import NotExportableError
+from course_utils.extras import require
 from course_utils.files.durable import write_atomically
 from course_utils.portable.agreement import probes_like, require_agreement
 from course_utils.portable.load import SIGNATURE, load_onnx, load_package, signature
@@ -109,6 +110,7 @@ def export_onnx(
 
     Arguments and errors as in `export_program`. Needs the packages of the extra ``export``.
     """
+    require("export", "onnx", "onnxscript", "onnxruntime")
 
     def build(program: ExportedProgram, file: Path) -> Callable[..., Any]:
         exported = torch.onnx.export(program, (), verbose=False)

@@ -15,6 +15,7 @@ from course_utils.errors import (
     MissingCheckpointError,
     UnsafeCheckpointError,
 )
+from course_utils.extras import require
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import PROGRAM
 from course_utils.formats.judge import Verdict
@@ -96,8 +97,10 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
     Raises:
         MissingCheckpointError: there is no such file.
         DamagedCheckpointError: onnxruntime cannot read it.
+        ImportError: onnxruntime is not installed; it says how to get it.
     """
-    import onnxruntime  # an extra: only who uses ONNX needs it
+    require("export", "onnxruntime")  # only who uses ONNX needs it
+    import onnxruntime
 
     _require_file(path)
     options = onnxruntime.SessionOptions()

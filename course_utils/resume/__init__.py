@@ -1,5 +1,9 @@
 """Lesson 02: stop a run anywhere and continue it bit for bit."""
 
+from course_utils.extras import require
+
+require("torch", "torch")
+
 from course_utils.resume.compare import differences
 from course_utils.resume.rng import RngState, seed_everything
 from course_utils.resume.sampler import ResumableSampler
