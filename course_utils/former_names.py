@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 
@@ -33,7 +32,7 @@ def todays_names() -> dict[str, str]:
     return names
 
 
-class _Finder(MetaPathFinder, Loader):
+class _Finder:  # without its base classes, which take longer to import than all of `ckpt --help`
     """Answers an import by a former name with the module itself, so that there is only one."""
 
     def __init__(self) -> None:
@@ -45,7 +44,7 @@ class _Finder(MetaPathFinder, Loader):
         if name not in self.names:
             return None
         found = importlib.util.find_spec(self.names[name])
-        return ModuleSpec(name, self, origin=found.origin if found else None)
+        return ModuleSpec(name, self, origin=found.origin if found else None)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(self.names[spec.name])

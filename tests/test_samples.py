@@ -169,7 +169,7 @@ def test_the_command_line_finds_it_whole_and_plain(name, ckpt):
 @pytest.mark.parametrize("name", [n for n in CHECKPOINTS if n != "others.pt"])
 def test_inspect_shows_every_tensor(name, ckpt):
     status, text = ckpt("inspect", "--json", SAMPLES / name)
-    shown = {tensor["name"]: tensor for tensor in json.loads(text)["tensors"]}
+    shown = {tensor["name"]: tensor for tensor in json.loads(text)["files"][0]["tensors"]}
     expected = tensors_of(load_checkpoint(SAMPLES / name))
     assert status == 0
     assert list(shown) == list(expected)
@@ -465,7 +465,7 @@ def test_a_converted_file(tmp_path, ckpt):
 def test_the_command_line_shows_a_safetensors_file(name, keys, ckpt):
     status, text = ckpt("inspect", "--json", SAMPLES / name)
     assert status == 0
-    assert {tensor["name"] for tensor in json.loads(text)["tensors"]} == keys
+    assert {tensor["name"] for tensor in json.loads(text)["files"][0]["tensors"]} == keys
     assert ckpt("audit", SAMPLES / name)[0] == 0
 
 

@@ -24,3 +24,29 @@ def test_a_table_without_rows_shows_its_headers():
 def test_a_short_row_is_an_error():
     with pytest.raises(ValueError, match="zip"):
         str(Table([("only one",)], ["name", "bytes"]))
+
+
+def test_wide_letters_count_as_two_places():
+    lines = str(Table([("層.重み", 1), ("weight", 2)], ["name", "n"])).splitlines()
+    assert lines == ["name     n", "層.重み  1", "weight   2"]
+
+
+def test_what_a_terminal_would_obey_is_spelled_out():
+    text = str(Table([("\x1b]0;title\x07", "a\rb\nc"), ("\u202egnp", "")], ["name", "n"]))
+    assert text.splitlines()[1:] == ["\\x1b]0;title\\x07  a\\rb\\nc", "\\u202egnp"]
+
+
+@pytest.mark.parametrize("cell", ["word " * 30, "x" * 150, "層" * 80, "  indented words " * 9])
+def test_a_table_fits_and_loses_nothing(cell):
+    text = Table([("key", cell, "short")], ["name", "found", "n"]).text(60)
+    from rich.cells import cell_len
+
+    assert max(map(cell_len, text.splitlines())) <= 60
+    middle = [line[5:-7] if "short" in line else line[5:] for line in text.splitlines()[1:]]
+    assert "".join("".join(middle).split()) == "".join(cell.split())
+
+
+def test_a_table_that_fits_is_left_alone():
+    table = Table([("a", "b c")], ["x", "y"])
+    assert table.text(60) == str(table)
+    assert Table([("a" * 9, "b" * 9, "c" * 9)], "xyz").text(3).count("\n") > 1  # gives up politely

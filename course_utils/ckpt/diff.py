@@ -1,12 +1,14 @@
 """Which tensors of two files differ, and by how much; one block of each in memory at a time."""
 
+import argparse
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
+from course_utils.ckpt.report import FINE, PROBLEM, Report
 from course_utils.files.contents import open_contents
 from course_utils.formats.contents import Contents
 from course_utils.formats.elements import blocks
@@ -132,3 +134,17 @@ def _compare_values(left: Contents, right: Contents) -> Iterator[Change]:
         else:
             side = "first" if name in one else "second"
             yield Change(name, f"only in the {side}", repr(one.get(name, two.get(name))))
+
+
+def report(options: argparse.Namespace) -> Report:
+    """Compare ``options.first`` with ``options.second``, for the command line."""
+    changes = diff(options.first, options.second)
+    data = {
+        "first": options.first,
+        "second": options.second,
+        "differences": [asdict(change) for change in changes],
+    }
+    if not changes:
+        return Report(FINE, "the same", "the same, to the last bit", data)
+    table = changes_table(changes)
+    return Report(PROBLEM, "different", f"{len(changes):,} differences", data, table)

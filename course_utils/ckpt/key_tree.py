@@ -2,51 +2,48 @@
 
 from typing import Any
 
+from course_utils.ckpt.values import Values
 from course_utils.formats.contents import Contents
-from course_utils.formats.tensors import TensorInfo
-from course_utils.formats.values import plain_values
+from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
 
+HEADERS = ["key", "shape", "dtype or value", "bytes", "device", "shared with"]
+LONGEST = 40  # characters of a value
 
-def key_tree(archive: Contents) -> Table:
+
+def key_tree(contents: Contents, values: Values) -> Table:
     """Return a table: one row a tensor, value or branch, indented by its depth.
 
-    A branch's bytes are the sum of its tensors'; memory that is shared counts each time. The
-    versions of modules, which ``state_dict`` keeps in ``_metadata``, are left out.
+    A branch's bytes are the sum of its tensors'; memory that is shared counts each time.
     """
-    values = plain_values(archive)[0]
-    values = {k: v for k, v in values.items() if "_metadata" not in k.split(".")}  # of modules
-    leaves: dict[str, Any] = {**archive.tensors, **values}
-    root: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *branches, last = name.split(".")
-        node = root
-        for branch in branches:
-            node = node.setdefault(branch + ".", {})
-        node[last] = leaf
-    owners = shared_with(archive)
+    root = _Branch()
+    for name, info in contents.tensors.items():
+        root.add(name, info, info.nbytes)
+    for name, other in contents.others.items():
+        root.add(name, other, 0)
+    for name, value in values.found.items():
+        root.add(name, _Value(value), 0)
+    shared = shared_with(contents)
     rows: list[tuple[str, ...]] = []
-    pending = [(key, node, 0, "") for key, node in reversed(root.items())]
+    pending = [(key, node, "") for key, node in reversed(root.inside.items())]
     while pending:
-        key, node, depth, parent = pending.pop()
-        label = "  " * depth + key
-        if isinstance(node, dict):
-            rows.append((label, "", "", f"{_weight(node):,}", "", ""))
-            pending += [(k, n, depth + 1, parent + key) for k, n in reversed(node.items())]
-        elif isinstance(node, TensorInfo):
-            dtype, size = node.dtype, f"{node.nbytes:,}"
-            shared = owners.get(node.name, "")
-            rows.append((label, str(node.shape), dtype, size, node.device, shared))
+        key, node, indent = pending.pop()
+        if isinstance(node, _Branch):
+            rows.append((indent + key, "", "", f"{node.nbytes:,}", "", ""))
+            deeper = indent + "  "
+            pending += [(k, n, deeper) for k, n in reversed(node.inside.items())]
         else:
-            rows.append((label, "", repr(node)[:40], "", "", ""))
-    return Table(rows, ["key", "shape", "dtype or value", "bytes", "device", "shared with"])
+            rows.append((indent + (key or "(the file itself)"), *_cells(node, shared)))
+    if shared:
+        return Table(rows, HEADERS)
+    return Table((row[:-1] for row in rows), HEADERS[:-1])
 
 
-def shared_with(archive: Contents) -> dict[str, str]:
+def shared_with(contents: Contents) -> dict[str, str]:
     """Return, for each tensor that shows memory of an earlier one, that one's name."""
     owners: dict[str, str] = {}
     shared = {}
-    for info in archive.tensors.values():
+    for info in contents.tensors.values():
         if info.record is not None:
             owner = owners.setdefault(info.record, info.name)
             if owner != info.name:
@@ -54,12 +51,57 @@ def shared_with(archive: Contents) -> dict[str, str]:
     return shared
 
 
-def _weight(node: dict[str, Any]) -> int:
-    total, pending = 0, [node]
-    while pending:
-        for child in pending.pop().values():
-            if isinstance(child, dict):
-                pending.append(child)
-            elif isinstance(child, TensorInfo):
-                total += child.nbytes
-    return total
+class _Branch:
+    """What lies under a part of a name, and the bytes of its tensors."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, Any] = {}
+        self.nbytes = 0
+
+    def add(self, name: str, leaf: Any, nbytes: int) -> None:
+        *branches, last = name.split(".")
+        node = self
+        for branch in branches:
+            inner = node.inside.get(branch + ".")
+            if inner is None:
+                inner = node.inside[branch + "."] = _Branch()
+            node = inner
+            node.nbytes += nbytes
+        node.inside[last] = leaf
+
+
+class _Value:
+    """A leaf that is no tensor; a described one is itself a dictionary."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        if isinstance(self.value, dict):
+            return f"<{self.value['described']}>"
+        text = repr(self.value)
+        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _cells(node: Any, shared: dict[str, str]) -> tuple[str, ...]:
+    if isinstance(node, TensorInfo):
+        owner = shared.get(node.name, "")
+        return str(node.shape), _dtype(node), f"{node.nbytes:,}", node.device, owner
+    if isinstance(node, OtherTensor):
+        shape = "" if node.shape is None else str(node.shape)
+        dtype = f"{node.dtype} " if node.dtype else ""
+        return shape, f"{dtype}<{node.kind}>", "", "", ""
+    return "", str(node), "", "", ""
+
+
+def _dtype(info: TensorInfo) -> str:
+    """Return the dtype, and what else decides what the numbers are."""
+    if not (info.conj or info.neg or info.subclass or info.quantizer is not None):
+        return info.dtype
+    marks = [
+        "conjugate" if info.conj else "",
+        "negative" if info.neg else "",
+        "quantized" if info.quantizer is not None else "",
+        f"<{info.subclass}>" if info.subclass else "",
+    ]
+    return " ".join([info.dtype, *filter(None, marks)])

@@ -10,13 +10,21 @@ from course_utils.errors import (
     DamagedCheckpointError,
     MismatchedCheckpointError,
 )
+from course_utils.files.overwrite import require_free
 from course_utils.partial.names import WRAPPERS
 
 
-def slim(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> tuple[int, int]:
+def slim(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False
+) -> tuple[int, int]:
     """Write a checkpoint again with only the elements that its tensors show.
 
     Tensors are mapped, not read, so the file may be larger than memory.
+
+    Args:
+        path: the checkpoint.
+        out: the file to write.
+        overwrite: whether ``out`` may be replaced if it exists; ``path`` itself never is.
 
     Returns:
         Bytes before and after.
@@ -24,13 +32,18 @@ def slim(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> tuple[int
     Raises:
         CheckpointError: it cannot be read, or the copy cannot be written.
     """
+    require_free(out, path, overwrite)
     before = Path(path).stat().st_size
     save_checkpoint(out, _mapped(path), compact=True)
     return before, Path(out).stat().st_size
 
 
 def strip_prefix(
-    path: str | os.PathLike[str], out: str | os.PathLike[str], prefix: str | None = None
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    prefix: str | None = None,
+    *,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """Write a checkpoint again with a prefix taken from the keys of its state_dicts.
 
@@ -39,6 +52,7 @@ def strip_prefix(
         out: the file to write.
         prefix: for example ``"backbone."``; None for what wrappers add, wherever it stands in a
             key (``module.``, ``_orig_mod.`` and others; see `renaming.WRAPPERS`).
+        overwrite: whether ``out`` may be replaced if it exists; ``path`` itself never is.
 
     Returns:
         New key of each key that changed.
@@ -47,6 +61,7 @@ def strip_prefix(
         MismatchedCheckpointError: no key has the prefix, or two keys would become one.
         CheckpointError: the file cannot be read, or the copy cannot be written.
     """
+    require_free(out, path, overwrite)
     state = _mapped(path)
     renamed: dict[str, str] = {}
     new = _rename(state, prefix, renamed)

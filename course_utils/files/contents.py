@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from zlib_ng.zlib_ng import crc32, crc32_combine
 
@@ -13,6 +13,9 @@ from course_utils.formats import verify as formats_verify
 from course_utils.formats.contents import Contents
 from course_utils.formats.verify import Checksum, Verification
 from course_utils.formats.zip import Record
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 CHUNK = 2 << 20  # bytes read, then hashed, while they are in the processor's cache
 SMALL = 256 << 10  # up to so many bytes are not worth another thread
@@ -65,6 +68,8 @@ class _Checksums:
         self._local = threading.local()
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Checksum]:
+        from concurrent.futures import ThreadPoolExecutor  # takes as long as reading a small file
+
         with ThreadPoolExecutor(THREADS, "verify") as pool:
             try:
                 for record, parts in [(r, self._begin(r, pool)) for r in records]:
@@ -72,7 +77,7 @@ class _Checksums:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _begin(self, record: Record, pool: ThreadPoolExecutor) -> list[tuple[int, Future[int]]]:
+    def _begin(self, record: Record, pool: "ThreadPoolExecutor") -> list[tuple[int, "Future[int]"]]:
         if record.size <= SMALL:
             return []
         stop = record.offset + record.size
@@ -80,7 +85,7 @@ class _Checksums:
         lengths = [min(CHUNK, stop - start) for start in starts]
         return [(n, pool.submit(self._hash, at, n)) for at, n in zip(starts, lengths, strict=True)]
 
-    def _finish(self, record: Record, parts: list[tuple[int, Future[int]]]) -> Checksum:
+    def _finish(self, record: Record, parts: list[tuple[int, "Future[int]"]]) -> Checksum:
         try:
             if not parts:
                 return self._hash(record.offset, record.size)

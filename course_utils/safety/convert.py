@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.durable import write_atomically
+from course_utils.files.overwrite import require_free
 from course_utils.formats.contents import Contents
 from course_utils.formats.dtypes import SAFETENSORS
 from course_utils.formats.elements import blocks
@@ -21,7 +22,9 @@ VALUES = "values"  # the metadata entry with all that is not a tensor, as JSON
 GROWTH = 16  # times the checkpoint's size; beyond, expanded tensors are a bomb
 
 
-def convert(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> "Conversion":
+def convert(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False
+) -> "Conversion":
     """Write a checkpoint's tensors to a safetensors file, without running the checkpoint.
 
     Names become dotted paths (``model.head.weight``). Of tensors that are one and the same the
@@ -31,12 +34,14 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> "Conve
 
     Args:
         path: a checkpoint as `anatomy.read_archive` reads it; every checksum is verified.
-        out: the file to create or replace, ``.safetensors``.
+        out: the file to create, ``.safetensors``.
+        overwrite: whether ``out`` may be replaced if it exists; ``path`` itself never is.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or safetensors has no such dtype.
         CheckpointWriteError: nothing was written.
     """
+    require_free(out, path, overwrite)
     archive = require_tensors(open_contents(path))
     for finding in verify_contents(archive).damage:
         raise DamagedCheckpointError(f"{path}: record {finding.record}: {finding.problem}.")

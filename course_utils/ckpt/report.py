@@ -1,0 +1,42 @@
+"""What a command has to say about a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from course_utils.tables import Table
+
+# The exit statuses.
+FINE, PROBLEM, IMPOSSIBLE = 0, 1, 2
+INTERRUPTED = 130
+
+NO_CHECKPOINT = "not a checkpoint"  # the word for files in a folder that change nothing
+
+
+@dataclass
+class Report:
+    """What a command has to say about one file, or two.
+
+    Attributes:
+        status: `FINE`, `PROBLEM` or `IMPOSSIBLE`.
+        word: what it comes to, counted in the summary of many files: ``"sound"``.
+        headline: one line, to stand after the file's name.
+        data: the same for ``--json``.
+        table: details.
+        notes: lines after the table.
+    """
+
+    status: int
+    word: str
+    headline: str
+    data: dict[str, Any] = field(default_factory=dict)
+    table: Table | None = None
+    notes: Sequence[str] = ()
+
+
+def refusal(error: BaseException, status: int) -> Report:
+    """Return the report on a file of which nothing can be said but why."""
+    kind = type(error).__name__
+    data = {"error": {"type": kind, "message": str(error)}}
+    words = {"DamagedCheckpointError": "damaged", "NotACheckpointError": NO_CHECKPOINT}
+    return Report(status, words.get(kind, "not possible"), str(error), data)
