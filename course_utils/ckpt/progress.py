@@ -45,7 +45,8 @@ class Progress:
         from course_utils.tables import printable
 
         return tqdm(
-            desc=printable(os.path.basename(self._label)), total=self._total, initial=self._done, unit="B",
+            desc=printable(os.path.basename(self._label)), total=self._total, unit="B",
+            initial=self._done,
             unit_scale=True, unit_divisor=1000, leave=False, dynamic_ncols=True, file=sys.stderr,
         )  # fmt: skip
 
