@@ -9,6 +9,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
+from course_utils.authoring.contents import LESSONS, bar
+from course_utils.authoring.glossary import link_words, words
+
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCES = NOTEBOOKS / "source"
 CELL_SECONDS = 300
@@ -34,8 +37,15 @@ def target_of(source: Path) -> Path:
 
 
 def convert(source: Path) -> NotebookNode:
-    """Return a source as a notebook that has not been run, with stable cell ids."""
+    """Return a source as a notebook that has not been run, with stable cell ids.
+
+    Below the title and at the end stands the bar with previous, contents and next. In lessons
+    the words of the glossary are linked.
+    """
     notebook = jupytext.read(source, fmt="py:percent")
+    if source.resolve() in {SOURCES / f"{lesson.slug}.py" for lesson in LESSONS}:
+        link_words(notebook, words(SOURCES / "glossary.py"))
+    _add_bar(notebook, bar(source.stem, up="" if source.resolve().parent == SOURCES else "../"))
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {
@@ -105,6 +115,12 @@ def read(notebook: Path) -> NotebookNode:
 def cells_of(notebook: NotebookNode) -> list[tuple[str, str, str, dict[str, object]]]:
     """Return what an author wrote: each cell's id, type, text and metadata."""
     return [(cell.id, cell.cell_type, cell.source, dict(cell.metadata)) for cell in notebook.cells]
+
+
+def _add_bar(notebook: NotebookNode, links: str) -> None:
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n\n{links}\n{rest}"
+    notebook.cells.append(nbformat.v4.new_markdown_cell(links))
 
 
 def _stable_id(cell: NotebookNode, seen: dict[str, int]) -> str:

@@ -8,12 +8,14 @@ import json
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 
@@ -74,6 +76,37 @@ def flip_bit(path: Path, record: str, position: int, bit: int) -> None:
         (byte,) = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([byte ^ 1 << bit]))
+
+
+def count_calls(save: Callable[[], object]) -> dict[str, int]:
+    """Run a save and count what Python asks the system for: the steps of a durable save.
+
+    Returns:
+        How often a file was flushed, a name was moved, and a folder was flushed. What a library
+        does in another language is not seen.
+    """
+    counts = {"fsync of a file": 0, "renamed": 0, "fsync of a folder": 0}
+    real_fsync, real_replace, real_rename = os.fsync, os.replace, os.rename
+
+    def fsync(file: Any) -> None:
+        folder = stat.S_ISDIR(os.fstat(file if isinstance(file, int) else file.fileno()).st_mode)
+        counts["fsync of a folder" if folder else "fsync of a file"] += 1
+        real_fsync(file)
+
+    def moved(move: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: Any, **options: Any) -> None:
+            counts["renamed"] += 1
+            move(*arguments, **options)
+
+        return call
+
+    with (
+        mock.patch.object(os, "fsync", fsync),
+        mock.patch.object(os, "replace", moved(real_replace)),
+        mock.patch.object(os, "rename", moved(real_rename)),
+    ):
+        save()
+    return counts
 
 
 def run_in_new_process(code: str) -> int:

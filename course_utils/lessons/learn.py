@@ -89,12 +89,17 @@ def refresh(folder: Path = DEFAULT, course: Path = COURSE) -> Refresh:
 
 def lab(folder: Path) -> int:
     """Open JupyterLab on a learner's copy; return its exit status when it is closed."""
+    prepare_lab(folder)
+    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
+    return subprocess.call([*command, str(folder / FIRST_PAGE)], env=environment(folder))
+
+
+def prepare_lab(folder: Path) -> None:
+    """Write the settings of a learner's JupyterLab; `environment` leads to them."""
     settings = folder / LAB / "labconfig"
     settings.mkdir(parents=True, exist_ok=True)
     page = {"disabledExtensions": NOT_FOR_LEARNERS}
     (settings / "page_config.json").write_text(json.dumps(page), encoding="utf-8")
-    command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
-    return subprocess.call([*command, str(folder / FIRST_PAGE)], env=environment(folder))
 
 
 def environment(folder: Path) -> dict[str, str]:

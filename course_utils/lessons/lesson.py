@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import textwrap
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -17,7 +18,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, display
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import CppLexer, PythonLexer
 
 from course_utils.resume.rng import seed_everything
 from course_utils.tables import Table
@@ -42,11 +46,53 @@ def start(lesson: str, seed: int = 0) -> Path:
     return scratch
 
 
+def finish(scratch: Path) -> None:
+    """Give the disk back what the lesson wrote: its scratch folder is removed."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    print(f"{scratch.as_posix()} is gone. The lesson's first cell makes it again.")
+
+
 def show_source(*objects: Callable[..., Any] | type) -> None:
     """Show the package's own code of functions or classes, so text and code cannot drift."""
     for thing in objects:
-        code = textwrap.dedent(inspect.getsource(thing)).rstrip()
-        display(Markdown(f"`{thing.__module__}`\n```python\n{code}\n```"))
+        display(Code(textwrap.dedent(inspect.getsource(thing)), thing.__module__))
+
+
+class Code:
+    """Code to read, highlighted; long lines scroll. A light card: the same in both themes.
+
+    Args:
+        text: the code.
+        source: where it stands, shown above it.
+        cpp: whether it is C++ and not Python.
+    """
+
+    def __init__(self, text: str, source: str, *, cpp: bool = False) -> None:
+        self.text, self.source, self.cpp = text.strip("\n"), source, cpp
+
+    def __repr__(self) -> str:
+        return f"{self.source}\n\n{self.text}"
+
+    def _repr_html_(self) -> str:
+        shown = HtmlFormatter(
+            noclasses=True,
+            cssstyles="background:#FBFBF9; overflow-x:auto; padding:0.6em; border-radius:4px",
+            prestyles="margin:0; color:#222222; background:none; white-space:pre; "
+            "word-break:normal; overflow-wrap:normal; line-height:130%",
+        )
+        lexer = CppLexer() if self.cpp else PythonLexer()
+        body = highlight(self.text, lexer, shown)
+        return f"<div><code>{html.escape(self.source)}</code>{body}</div>"
+
+
+@contextmanager
+def show_warnings(width: int = 100) -> Iterator[None]:
+    """Run code and print the warnings that come, whole, as ``Category: message``."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        _print_folded(f"{warning.category.__name__}: {_clean(str(warning.message))}", width)
 
 
 def check_environment() -> dict[str, str]:
@@ -69,11 +115,11 @@ def check_environment() -> dict[str, str]:
 
 @contextmanager
 def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]:
-    """Run code that must fail, and print its error as ``Type: message``.
+    """Run code that must fail, and print its error, whole, as ``Type: message``.
 
     Args:
         types: the error types that may come; any other error, or none, is an error here.
-        match: a regular expression; only the part of the message it matches is printed.
+        match: a regular expression that must be found in the message.
 
     Raises:
         AssertionError: nothing was raised, or the message does not match.
@@ -81,19 +127,17 @@ def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]
     try:
         yield
     except types as error:
-        text = _clean(str(error))
-        found = re.search(match or r"(?s).*", text)
-        assert found, f"the message does not match {match!r}: {text}"
-        name = f"{type(error).__name__}: " if text else type(error).__name__
-        for line in (name + found.group()).splitlines():
-            print(textwrap.fill(line, 100, subsequent_indent="  "))
+        # str() of a KeyError is the repr of its message.
+        text = _clean(str(error.args[0] if isinstance(error, KeyError) else error))
+        assert re.search(match, text), f"the message does not match {match!r}: {text}"
+        _print_folded(f"{type(error).__name__}: {text}" if text else type(error).__name__)
     else:
         raise AssertionError(f"expected {' or '.join(t.__name__ for t in types)}, got no error")
 
 
 def show_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
     """Show rows as a table: HTML in a notebook, aligned text elsewhere."""
-    display(Table(rows, headers))
+    display(_Aligned(rows, headers))
 
 
 def progress(items: Sequence[T], label: str) -> Iterator[T]:
@@ -109,7 +153,37 @@ def _bar(done: int, total: int) -> str:
     return f'<progress value="{done}" max="{total}"></progress> {done} of {total}'
 
 
+class _Aligned(Table):
+    """A table for notebooks, whose own style puts all to the right: there only numbers go."""
+
+    def _repr_html_(self) -> str:
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.headers)
+        sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]
+        lines = [("th", self.headers), *(("td", row) for row in self.rows)]
+        rows = "".join(f"<tr>{_row(tag, cells, sides)}</tr>" for tag, cells in lines)
+        return f"<table>{rows}</table>"
+
+
+def _row(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
+    return "".join(
+        f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+
+
+def _is_number(cell: str) -> bool:
+    return bool(re.fullmatch(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?|", cell))
+
+
+def _print_folded(text: str, width: int = 100) -> None:
+    for line in text.splitlines():
+        print(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
+
+
 def _clean(message: str) -> str:
-    """Drop terminal colours and this machine's folder from an error message."""
+    """Drop terminal colours, C++ frames and this machine's folders from an error message."""
     message = re.sub(r"\x1b\[[0-9;]*m", "", message)
-    return message.replace(f"{Path.cwd()}/", "").strip()
+    message = message.partition("\nException raised from ")[0]
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        message = message.replace(f"{folder}/", "")
+    return re.sub(r"\n{3,}", "\n\n", message).strip()

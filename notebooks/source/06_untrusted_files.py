@@ -8,12 +8,29 @@
 #
 # - show how a file runs code when it is loaded, and which settings let it,
 # - say what a file would import and call, without loading it,
-# - find a flipped bit that `torch.load` does not see, and move weights to a format that cannot run.
+# - name the tools that look into files, and move weights to a format that cannot run.
 #
 # **Time:** 40 minutes. **Needs:** [01 state_dict anatomy](01_state_dict_anatomy.ipynb).
 #
 # All attacks here do one harmless thing: they copy a file inside this lesson's scratch folder. Where a
 # defence holds, a cell asserts that the copy does not exist.
+
+# %% [markdown]
+# **Do you remember?** Answer first, then open.
+#
+# <details><summary>Which two instructions make a pickle dangerous? (01)</summary>
+#
+# `GLOBAL` (or `STACK_GLOBAL`) fetches anything that Python can import; `REDUCE` calls it.
+# </details>
+# <details><summary>A checkpoint holds <code>np.random.get_state()</code>. What does
+# <code>torch.load</code> do? (02)</summary>
+#
+# It refuses: the array's pickle needs a function that is not on its list. `torch.save` said nothing.
+# </details>
+# <details><summary>Where in a <code>.pt</code> file is the list of its records? (01)</summary>
+#
+# At the end. A file that was cut has none.
+# </details>
 
 # %%
 import contextlib
@@ -30,14 +47,12 @@ import zipfile
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from course_utils.anatomy import byte_map, read_archive
 from course_utils.checkpoint import load_checkpoint
 from course_utils.errors import DamagedCheckpointError, UnsafeCheckpointError
 from course_utils.formats.pickle import read_pickle
 from course_utils.lessons import lesson, plots
-from course_utils.lessons.data import digits
 from course_utils.lessons.models import MLP, TiedAutoencoder
 from course_utils.safety import audit, convert, load_untrusted
 
@@ -72,25 +87,37 @@ torch.manual_seed(0)
 model = MLP(hidden=4)
 hostile = scratch / "pretrained.pt"
 torch.save({"model": model.state_dict(), "note": Payload()}, hostile)
-print("saving ran it:", attack_ran())
+print("after saving, the stolen copy is", "there" if attack_ran() else "not there")
 
 # %% [markdown]
-# <details><summary>Predict: the file is loaded the way most tutorials from before 2025 do it, with
-# <code>weights_only=False</code>. Do the weights arrive? Is there an error?</summary>
+# **Predict.** The file is loaded as most tutorials from before 2025 do it, with
+# `weights_only=False`. What do you see?
 #
-# The weights arrive, there is no error, and the secret is copied. The payload's result simply takes
-# the place of the note.
+# <details><summary>A. An error: the note is no tensor.</summary>
+#
+# Without `weights_only` there is no list of what may be in the file.
+# </details>
+# <details><summary>B. A warning that the file ran code.</summary>
+#
+# There is none. To run code is how a pickle works.
+# </details>
+# <details><summary>C. Nothing: the weights arrive, and they are right.</summary>
+#
+# Right, and the secret has been copied. The payload's result simply takes the place of the note.
 # </details>
 
 # %%
 loaded = torch.load(hostile, weights_only=False)
-print("the weights are right:", torch.equal(loaded["model"]["head.bias"], model.head.bias))
-print("the attack ran:", attack_ran())
+wrong = (loaded["model"]["head.bias"] != model.head.bias).sum()
+print("wrong numbers in the head's bias:", int(wrong), "of", model.head.bias.numel())
+print("the note is now:", loaded["note"])
+print("stolen:", stolen.read_text())
+assert wrong == 0 and attack_ran()
 
 # %% [markdown]
 # Here are the instructions of this file and of an honest one, in order. The attack is two of them.
 
-# %%
+# %% jupyter={"source_hidden": true}
 honest = scratch / "honest.pt"
 torch.save({"model": model.state_dict(), "note": "trained on digits"}, honest)
 
@@ -123,25 +150,36 @@ plots.show(
 )
 
 # %% [markdown]
+# **Try it:** let the payload call `print` with a text of yours, and load the file again.
+
+# %% [markdown]
 # ## 2. What `weights_only` allows, and how the door comes open again
 #
 # Since PyTorch 2.6, `torch.load` uses its own unpickler unless told otherwise: it imports nothing, and
 # calls only functions on a short list.
 
 # %%
-with lesson.expect_error(
-    pickle.UnpicklingError, match="Unsupported global: GLOBAL shutil.copyfile"
-):
+with lesson.expect_error(pickle.UnpicklingError, match="GLOBAL shutil.copyfile"):
     torch.load(hostile)
 assert not attack_ran()
 
 # %% [markdown]
 # The list is made of what tensors and containers need. Some values that look harmless are not on it.
 #
-# <details><summary>Predict: a <code>set</code>, a <code>Path</code>, a NumPy number, a
-# <code>defaultdict</code>, bytes: which of them load?</summary>
+# **Predict.** A `set`, a `Path`, a NumPy number, a `defaultdict`, bytes: which of them does
+# `torch.load` take by default?
 #
-# The set and the bytes. The others need to import a class that is not on the list.
+# <details><summary>A. All: none of them can do harm.</summary>
+#
+# It does not judge harm. It has a list of names, and what needs another name is refused.
+# </details>
+# <details><summary>B. The set and the bytes.</summary>
+#
+# Right. The others need to import a class or function that is not on the list.
+# </details>
+# <details><summary>C. None: only tensors, numbers and dicts.</summary>
+#
+# Some more containers are on it: sets, `OrderedDict`, `Counter`, `torch.Size`, dtypes, devices.
 # </details>
 
 # %%
@@ -168,12 +206,12 @@ for name, value in values.items():
     torch.save(value, scratch / "value.pt")
     try:
         torch.load(scratch / "value.pt")
-        allowed = True
-    except pickle.UnpicklingError:
-        allowed = False
-    rows.append((name, allowed, audit(scratch / "value.pt").verdict.value))
-lesson.show_table(rows, ["value", "torch.load takes it", "audit calls it"])
-assert all(allowed == (verdict == "plain data") for _, allowed, verdict in rows)
+        answer = "loads"
+    except pickle.UnpicklingError as error:
+        answer = "refused: " + str(error).partition("GLOBAL ")[2].split()[0]
+    rows.append((name, answer, audit(scratch / "value.pt").verdict.value))
+lesson.show_table(rows, ["value", "torch.load", "audit calls it"])
+assert all((answer == "loads") == (verdict == "plain data") for _, answer, verdict in rows)
 
 # %% [markdown]
 # So store plain values: `str(path)`, `float(number)`, `dict(counts)`. The other ways to make an old file
@@ -209,11 +247,14 @@ ways = {
 }
 rows = []
 for way, load in ways.items():
-    with contextlib.suppress(pickle.UnpicklingError, UnsafeCheckpointError):
+    try:
         load(hostile)
-    rows.append((way, attack_ran()))
-lesson.show_table(rows, ["way to load", "the attack ran"])
-assert [ran for _, ran in rows] == [False, True, True, True, True, False, False]
+        answer = "loaded"
+    except (pickle.UnpicklingError, UnsafeCheckpointError) as error:
+        answer = f"{type(error).__name__}"
+    rows.append((way, answer, "stolen" if attack_ran() else "safe"))
+lesson.show_table(rows, ["way to load", "what you see", "the secret"])
+assert [secret for *_, secret in rows] == ["safe", *["stolen"] * 4, "safe", "safe"]
 
 # %% [markdown]
 # `safe_globals` deserves a second look: torch's own error message suggests it, with the name already
@@ -223,12 +264,16 @@ assert [ran for _, ran in rows] == [False, True, True, True, True, False, False]
 
 # %%
 hub = inspect.signature(torch.hub.load_state_dict_from_url)
-print("torch.hub.load_state_dict_from_url: weights_only =", hub.parameters["weights_only"].default)
+default = hub.parameters["weights_only"].default
+print(f"torch.hub.load_state_dict_from_url(url, weights_only={default}) is its default")
 assert hub.parameters["weights_only"].default is False
 
 # %% [markdown]
 # And the safe unpickler is *safer*, not safe: CVE-2025-32434 (PyTorch before 2.6) and CVE-2026-24747
 # (before 2.10) got past it. Keep PyTorch up to date, and look before you load.
+#
+# **Try it:** add `pathlib.PosixPath` to `safe_globals` and load the file with a `Path`. What does the
+# error ask for next?
 
 # %% [markdown]
 # ## 3. Look before you load
@@ -251,21 +296,36 @@ assert not attack_ran()
 # %%
 audit(hostile)
 
-# %%
-from course_utils.formats.judge import judge
-
-lesson.show_source(judge)
-
 # %% [markdown]
 # ### Disguises
 #
-# An attacker knows that you look. Each of these pickles hides the call in another way.
+# An attacker knows that you look. Each of these pickles hides the call in another way. Here is one as
+# its instructions, with the texts shortened: the name is not written after `GLOBAL`, it is put
+# together on the stack from two texts that come back from the memo.
+
+# %%
+import pickletools
+
+memo = (
+    b"X\x06\0\0\0shutilq\x01X\x08\0\0\0copyfileq\x0200h\x01h\x02\x93X\x01\0\0\0aX\x01\0\0\0b\x86R."
+)
+pickletools.dis(b"\x80\x04" + memo)
+
+# %% [markdown]
+# **Predict.** One pickle below is cut off before its end, so no unpickler can read it. Can it
+# still do harm?
 #
-# <details><summary>Predict: the last one is cut off before its end, so no unpickler can read it. Can it
-# still do harm?</summary>
+# <details><summary>A. No: an error is raised before anything is built.</summary>
 #
-# Yes. A pickle runs while it is read. By the time the unpickler notices that the end is missing, the
-# call has been made.
+# The error comes when the reader gets to the end. Until then it did what it read.
+# </details>
+# <details><summary>B. No: pickles are checked before they run.</summary>
+#
+# There is no such check, and none is possible in one pass.
+# </details>
+# <details><summary>C. Yes.</summary>
+#
+# Right. A pickle runs *while* it is read. By the time the end is missed, the call has been made.
 # </details>
 
 
@@ -289,6 +349,13 @@ disguises = {
     + b"\x80\x02" + copyfile + arguments + b"R." + b"\x85R.",
     "cut off before the end": copyfile + arguments + b"R",
 }  # fmt: skip
+
+
+def instructions_only(instructions):
+    """End a pickle that was cut off, so that its instructions can be listed."""
+    return instructions if instructions.endswith(b".") else instructions + b"."
+
+
 path = scratch / "disguised.pkl"
 rows = []
 for name, instructions in disguises.items():
@@ -297,9 +364,10 @@ for name, instructions in disguises.items():
     assert not attack_ran()
     with contextlib.suppress(Exception):
         pickle.loads(path.read_bytes())
-    rows.append((name, found.verdict.value, attack_ran()))
-lesson.show_table(rows, ["disguise", "audit says", "it really runs"])
-assert all(row[1:] == ("would run code", True) for row in rows)
+    calls = [op.name for op, *_ in pickletools.genops(instructions_only(instructions))]
+    rows.append((name, found.verdict.value, "stolen" if attack_ran() else "safe", " ".join(calls)))
+lesson.show_table(rows, ["disguise", "audit says", "pickle.loads: the secret is", "instructions"])
+assert all(row[1:3] == ("would run code", "stolen") for row in rows)
 
 # %% [markdown]
 # ### Two readers, two files
@@ -321,7 +389,8 @@ with zipfile.ZipFile(twins) as archive:
     print("Python's zipfile reads:", pickle.loads(archive.read("twins/data.pkl")))
 with contextlib.suppress(Exception):
     torch.load(twins, weights_only=False)
-print("torch reads the other one, the attack ran:", attack_ran())
+print("torch reads the other one. Stolen:", stolen.read_text())
+assert attack_ran()
 audit(twins)
 
 # %% [markdown]
@@ -365,104 +434,71 @@ with (
 
 for name in ("program.pt2", "evil.pt2"):
     found = audit(scratch / name)
-    print(f"{name:11} {found.verdict.value}: {found.findings[0].reason[:60]}")
+    print(f"{name:11} {found.verdict.value}: {found.findings[0].reason}")
 loaded = torch.export.load(scratch / "evil.pt2").module()
-print("torch.export.load ran the attack:", attack_ran())
+print("torch.export.load. Stolen:", stolen.read_text())
 print("and the program works:", tuple(loaded(torch.ones(3, 6)).shape))
+assert attack_ran()
 
 # %% [markdown]
-# ## 4. No attacker needed: one flipped bit
-#
-# Disks and networks flip bits. Each record of a checkpoint has a checksum, which `torch.save` writes.
-# `torch.load` does not compare it.
-
-# %%
-torch.manual_seed(0)
-images, labels = digits().tensors
-test_images, test_labels = digits(train=False).tensors
-model = MLP()
-optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-for _ in range(60):
-    optimizer.zero_grad()
-    cross_entropy(model(images), labels).backward()
-    optimizer.step()
-torch.save(model.state_dict(), scratch / "digits.pt")
-data = (scratch / "digits.pt").read_bytes()
-
-info = read_archive(scratch / "digits.pt").tensors["head.weight"]
-first_weight = read_archive(scratch / "digits.pt").records[info.record].offset
-
-
-def load_with_flipped_bit(bit, load):
-    """Flip one bit of the first weight of the head in the file, and load it."""
-    damaged = bytearray(data)
-    damaged[first_weight + bit // 8] ^= 1 << bit % 8  # little-endian: bit 31 is the sign
-    (scratch / "damaged.pt").write_bytes(damaged)
-    return load(scratch / "damaged.pt")
-
-
-def accuracy(state):
-    model.load_state_dict(state)
-    with torch.no_grad():
-        return (model(test_images).argmax(1) == test_labels).float().mean().item()
-
+# **Try it:** write a ninth disguise, for example with `functools.partial`, and let `audit` judge it.
 
 # %% [markdown]
-# A `float32` has a sign (bit 31), eight bits of exponent (30 to 23) and 23 of fraction. There are 320
-# weights in the head. We flip one bit of one of them, for each of the 32 bits.
+# ## 4. Other tools that look, and what they cannot see
 #
-# <details><summary>Predict: how many of the 32 flips raise an error? How many ruin the model?</summary>
-#
-# None raises an error. Most change a weight by so little that nobody will ever know. The highest bit of
-# the exponent makes a small weight astronomically large, and the model is useless.
-# </details>
+# PyTorch has a reader of its own. It lists the names in a `.pt` file that are not on the list of
+# `weights_only`:
 
 # %%
-whole = accuracy(load_checkpoint(scratch / "digits.pt"))
-scores = [accuracy(load_with_flipped_bit(bit, torch.load)) for bit in range(32)]
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
-# %% tags=["nbval-ignore-output"]
-fig, axis = plots.figure(7.5, 2.8)
-colors = [plots.GREY] * 23 + [plots.ORANGE] * 8 + [plots.PURPLE]
-axis.bar(range(32), [100 * score for score in scores], color=colors)
-axis.axhline(100 * whole, color=plots.BLUE, lw=1)
-axis.set(
-    xlabel="flipped bit (grey: fraction, orange: exponent, purple: sign)",
-    ylabel="test accuracy (%)", ylim=(0, 100),
-)  # fmt: skip
-plots.show(
-    fig,
-    alt="Test accuracy for each flipped bit. All bars reach the line of the undamaged model, except "
-    "that of bit 30, the highest of the exponent, which is much lower.",
-    caption="One of 77,120 bits, and no error. Of these 32 only one would be noticed at all.",
-)
-print(f"undamaged {whole:.1%}, bit 30 flipped {scores[30]:.1%}")
-
-# %%
-changed = [bit for bit, score in enumerate(scores) if abs(score - whole) > 0.05]
-print("bits in all weights:", f"{32 * sum(p.numel() for p in model.parameters()):,}")
-print("loaded without an error:", len(scores), "of 32")
-print("bits that cost more than 5 % of accuracy:", changed)
-assert changed == [30]
+old = scratch / "old.pt"
+torch.save({"model": model.state_dict(), "lr": np.float64(0.1), "data": pathlib.Path("data")}, old)
+for path in (honest, old, hostile):
+    print(f"{path.name:14}", sorted(get_unsafe_globals_in_checkpoint(path)))
+assert get_unsafe_globals_in_checkpoint(hostile) == ["shutil.copyfile"]
+assert not attack_ran()
 
 # %% [markdown]
-# With the checksum compared, all 32 are found, and the error says where.
+# It gives names, not a verdict: it is up to you to know what `shutil.copyfile` does. And it reads only
+# instructions that `torch.save` itself writes. Here are the disguises again, each as the `data.pkl` of
+# an archive:
 
 # %%
-found = 0
-for bit in range(32):
+rows = []
+for name, instructions in disguises.items():
+    path = scratch / "disguised.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("disguised/data.pkl", b"\x80\x02" + instructions)
+        for record, content in (("byteorder", "little"), ("version", "3\n")):
+            archive.writestr(f"disguised/{record}", content)
+        archive.writestr("disguised/.data/serialization_id", "0" * 40)
     try:
-        load_with_flipped_bit(bit, load_checkpoint)
-    except DamagedCheckpointError as error:
-        found += info.record in str(error)
-print("found and named:", found, "of 32")
-assert found == 32
-with lesson.expect_error(DamagedCheckpointError):
-    load_with_flipped_bit(3, load_checkpoint)
+        answer = ", ".join(sorted(get_unsafe_globals_in_checkpoint(path)))
+    except (pickle.UnpicklingError, EOFError) as error:
+        answer = f"{type(error).__name__} {error}"
+    rows.append((name, answer, audit(path).verdict.value))
+    assert not attack_ran()
+lesson.show_table(rows, ["disguise", "get_unsafe_globals_in_checkpoint", "audit"])
+assert all(answer and verdict == "would run code" for _, answer, verdict in rows)
 
 # %% [markdown]
-# A checksum stands against accidents. It does not stand against attackers: they compute a new one. To
-# know that a file is the one its author published, compare its SHA-256 with one from a place you trust.
+# An error there is an answer, too: torch's weights-only loader stumbles at the same instruction. Two
+# programs of others read any pickle: `picklescan`, which Hugging Face runs on every file that is
+# uploaded, and `fickling`, which writes a pickle as Python code. picklescan 1.0.5 and fickling 0.1.12 call
+# all eight dangerous (tried when this lesson was written; the course does not install them). Both
+# work with lists of bad names, and such a list is never complete: what they pass is not proven safe.
+#
+# What no scanner of checkpoints sees is code that lies **beside** the weights. With
+# `trust_remote_code=True`, Hugging Face's libraries import Python files from the model's repository.
+# The weights may be safetensors and as harmless as can be: the code runs before they are read. The
+# same holds for `torch.hub.load`, which runs the repository's `hubconf.py`.
+#
+# And an honest file may be damaged. Lesson 07 flips one bit of it: that is what checksums are for. A
+# checksum stands against accidents, not against attackers, who compute a new one. To know that a
+# file is the one its author published, compare its SHA-256 with one from a place you trust.
+#
+# **Try it:** `pip install fickling` and let it write `disguised.pkl` as Python.
 
 # %% [markdown]
 # ## 5. A format that cannot run: safetensors
@@ -501,7 +537,7 @@ lesson.show_source(read_header)
 
 # %%
 tied = TiedAutoencoder(code=4)
-with lesson.expect_error(RuntimeError, match="Some tensors share memory"):
+with lesson.expect_error(RuntimeError, match="share memory"):
     save_file(tied.state_dict(), scratch / "tied.safetensors")
 
 # %% [markdown]
@@ -518,7 +554,10 @@ rescued = load_file(scratch / "rescued.safetensors")
 print("rescued:", list(rescued))
 assert not attack_ran()
 
-# %%
+# %% [markdown]
+# **Try it:** make the header say `"shape": [3, 2]` for the weight. Who refuses it, and with what words?
+
+# %% jupyter={"source_hidden": true}
 sizes = {}
 for name in ("tied.pt", "tied.safetensors"):
     path = scratch / name
@@ -562,13 +601,15 @@ lesson.show_source(load_untrusted)
 # %%
 state = load_untrusted(honest)
 print("honest file:", state["note"], "·", len(state["model"]), "tensors")
-with lesson.expect_error(UnsafeCheckpointError, match="would run code"):
+with lesson.expect_error(UnsafeCheckpointError):
     load_untrusted(hostile)
 assert not attack_ran()
 
 # %% [markdown]
 # The same from the command line, for scripts: the exit status says whether to go on. The command `ckpt`
-# can do more: `inspect`, `verify`, `diff A B`, `doctor`, `convert`, `strip-prefix`, `slim`.
+# can do more: `inspect`, `verify`, `diff A B`, `doctor`, `convert`, `strip-prefix`, `slim`. In your copy
+# of the course it is there in JupyterLab's terminal, and in a cell as `!ckpt audit FILE`; elsewhere
+# `python -m course_utils` is the same.
 
 # %%
 for path in (honest, hostile):
@@ -576,6 +617,9 @@ for path in (honest, hostile):
     done = subprocess.run(command, capture_output=True, text=True)
     print(f"$ ckpt audit {path.as_posix()}\n{done.stdout}exit status {done.returncode}\n")
 assert not attack_ran()
+
+# %% [markdown]
+# **Try it:** open JupyterLab's terminal (File, New, Terminal) and let `ckpt inspect` list a file of yours.
 
 # %% [markdown]
 # ## In short
@@ -587,7 +631,8 @@ assert not attack_ran()
 # | a pickle in disguise | read all of it, not only its names; it runs before it ends |
 # | an archive that two programs read differently | refuse it |
 # | `.pt2`, TorchScript | they are programs: audit, or build them yourself |
-# | a flipped bit | compare the checksums: `load_checkpoint`, `ckpt verify` |
+# | code beside the weights | no `trust_remote_code`, no `torch.hub.load`, or read that code first |
+# | a flipped bit | compare the checksums: `load_checkpoint`, `ckpt verify` (lesson 07) |
 # | a file that was exchanged | compare its SHA-256 with a published one |
 # | you publish weights | safetensors |
 #
@@ -599,3 +644,6 @@ assert not attack_ran()
 # [Sour Pickles](https://media.blackhat.com/bh-us-11/Slaviero/BH_US_11_Slaviero_Sour_Pickles_WP.pdf)
 # (Black Hat 2011), still the best text on what a pickle can do. What torch lets pass was seen with
 # PyTorch 2.14.
+
+# %%
+lesson.finish(scratch)

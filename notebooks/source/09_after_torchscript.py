@@ -1,8 +1,9 @@
 # %% [markdown]
-# # 09 · After TorchScript: six files for one model
+# # 09 · After TorchScript: one model, many files
 #
 # [Lesson 05](05_torchscript.ipynb) ended with a deprecated format. What do you write today, if a model must leave
-# the Python that made it? There are six kinds of file, and each answers another question.
+# the Python that made it? **Who loads it, where, and from whom does it come?** Each kind of file answers another
+# question.
 #
 # After this lesson you will be able to
 #
@@ -10,14 +11,31 @@
 # - choose a kind of file by size, speed, safety and where it runs,
 # - move a model from TorchScript, trap by trap.
 #
-# **Time:** 50 minutes, of which the compiler takes two. **Needs:** [05 TorchScript](05_torchscript.ipynb),
+# **Time:** 50 minutes, of which the compiler takes three. **Needs:** [05 TorchScript](05_torchscript.ipynb),
 # [06 untrusted files](06_untrusted_files.ipynb). Without a C++ compiler, section 4 says what it skips.
+
+# %% [markdown]
+# **Do you remember?** Answer first, then open.
+#
+# <details><summary>What does a trace keep of a branch on the data? (05)</summary>
+#
+# The way that its example went. The other is not in the file.
+# </details>
+# <details><summary>Why is loading a <code>.pt2</code> from a stranger dangerous? (06)</summary>
+#
+# The sizes in its JSON are evaluated as Python, and it may hold pickles.
+# </details>
+# <details><summary>Can safetensors hold two names for one tensor? (06)</summary>
+#
+# No. One name is written, the other noted in the metadata, and both are tied again when loaded.
+# </details>
 
 # %%
 import contextlib
 import copy
 import io
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -28,7 +46,7 @@ import torch
 from torch import nn
 
 from course_utils.errors import CheckpointError
-from course_utils.lessons import lesson, plots, traps
+from course_utils.lessons import diagrams, lesson, plots, traps
 from course_utils.lessons.data import digits
 from course_utils.lessons.models import DigitsCNN
 from course_utils.lessons.transfer import pretrain
@@ -47,6 +65,9 @@ from course_utils.safety import audit
 
 scratch = lesson.start("09_after_torchscript")
 
+# %% jupyter={"source_hidden": true}
+diagrams.which_format()
+
 # %% [markdown]
 # The model of this lesson tells the digits 0 to 5 apart. It is trained here, in two seconds.
 
@@ -56,9 +77,7 @@ images, labels = digits(train=False, classes=range(6), size=16).tensors
 with torch.no_grad():
     expected = model(images)
 accuracy = (expected.argmax(1) == labels).float().mean().item()
-print(
-    f"{len(images)} test images {tuple(images.shape[1:])}, more than 9 of 10 right:", accuracy > 0.9
-)
+print(f"{len(images)} test images {tuple(images.shape[1:])}, test accuracy {accuracy:.2f}")
 assert accuracy > 0.9
 
 # %% [markdown]
@@ -71,13 +90,22 @@ assert accuracy > 0.9
 # %%
 program = torch.export.export(model, (images[:4],))
 for node in list(program.graph.nodes)[-5:]:
-    print(f"{node.op:14}{node.name:10}{node.target}")
+    print(f"{node.op:14} {node.name:16} {node.target}")
 
 # %% [markdown]
-# <details><summary>Predict: the example had four images. What happens with five?</summary>
+# **Predict.** The example had four images. What does the exported program do with five?
 #
-# An error. Every size is a constant, unless you say otherwise. But it **is** an error: a trace would have
-# gone on.
+# <details><summary>A. It computes five: a batch is a batch.</summary>
+#
+# Every size is a constant in it, unless you say otherwise.
+# </details>
+# <details><summary>B. It raises an error.</summary>
+#
+# Right, and that is its merit: it *guards* the sizes it was made for. A trace would have gone on.
+# </details>
+# <details><summary>C. It computes the first four.</summary>
+#
+# That is what a traced loop over the batch would do (lesson 05).
 # </details>
 
 # %%
@@ -92,9 +120,11 @@ batch = torch.export.Dim("batch", min=1)
 program = torch.export.export(model, (images[:4],), dynamic_shapes=({0: batch},))
 run = program.module()
 with torch.no_grad():
-    same = [torch.equal(run(images[:n]), model(images[:n])) for n in (1, 2, 5, len(images))]
-print("the same bits for 1, 2, 5 and all images:", same)
-assert all(same)
+    differing = {
+        n: int((run(images[:n]) != model(images[:n])).sum()) for n in (1, 2, 5, len(images))
+    }
+print("images, and outputs that differ in any bit:", differing)
+assert not any(differing.values())
 
 # %% [markdown]
 # The mode is frozen too, and a program says so, where a trace kept silent. So call `model.eval()` **before** the
@@ -120,13 +150,16 @@ with lesson.expect_error(CheckpointError):
 # %%
 with lesson.expect_error(CheckpointError):
     export_program(traps.CountsInPython(), x, scratch / "counts.pt2")
-print("files written:", sorted(path.name for path in scratch.iterdir()))
-assert not list(scratch.iterdir())
+print("files written:", sorted(path.name for path in scratch.glob("*.pt2")))
+assert not (scratch / "counts.pt2").exists() and not (scratch / "branch.pt2").exists()
 
 # %%
 from course_utils.portable import export
 
 lesson.show_source(export_program, export._export, export._program)
+
+# %% [markdown]
+# **Try it:** export with `Dim("batch", min=2, max=8)` and call the program with nine images.
 
 # %%
 export_program(model, images[:4], scratch / "program.pt2")
@@ -184,6 +217,7 @@ assert rows == [("plain.pt2", True, True), ("program.pt2", False, False)]
 
 # %%
 marker = scratch / "was here"
+marker.unlink(missing_ok=True)
 
 
 def with_evil_size(source, target, code):
@@ -205,14 +239,15 @@ with_evil_size(
 )
 with lesson.expect_error(CheckpointError):
     load_program(scratch / "evil.pt2")
-print("our loader ran it:", marker.exists())
+print("files it made:", [path.name for path in scratch.glob("was*")])
 assert not marker.exists()
 
 # %%
 with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
     torch.export.load(scratch / "evil.pt2")
-print("torch.export.load ran it:", marker.exists())
+print("files that torch.export.load made:", [path.name for path in scratch.glob("was*")])
 assert marker.exists()
+marker.unlink()
 
 # %% [markdown]
 # There are more such places: the pickles, the containers that `model.json` names (their modules are imported), and operators that
@@ -226,17 +261,51 @@ with torch.no_grad():
     assert torch.equal(load_program(scratch / "program.pt2").module()(images), expected)
 
 # %% [markdown]
+# **Try it:** `ckpt audit` on `plain.pt2`. What is its one pickle?
+
+# %% [markdown]
 # ## 3. ONNX: other people's runtimes
 #
 # ONNX is a standard for such graphs. onnxruntime and many others run it, on phones, in browsers, from C++, C#, Java or
 # Rust. `torch.onnx` starts from the same exported program.
 
+# The library's own call:
+
+# %%
+folder = scratch / "onnx"
+folder.mkdir(exist_ok=True)
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    torch.onnx.export(
+        model,
+        (images[:4],),
+        folder / "plain.onnx",
+        dynamo=True,
+        dynamic_shapes=({0: "batch"},),
+        verbose=False,
+    )
+for path in sorted(folder.iterdir()):
+    print(f"{path.name:16} {path.stat().st_size:>8,} bytes")
+
+# %% [markdown]
+# Two files! The weights went into an **external** one, which the first names. Whoever gets only
+# `plain.onnx` has a graph without numbers; whoever gets the `.data` of *another* export under the same
+# name gets wrong numbers, if the sizes agree. Below 2 GB one file will do: `external_data=False`.
+#
+# `export_onnx` makes that choice, checks the result as above, and writes atomically.
+
 # %%
 export_onnx(model, images[:4], scratch / "model.onnx")
 in_onnx = load_onnx(scratch / "model.onnx")(images)
-print("close to 1e-4:       ", torch.allclose(in_onnx, expected, atol=1e-4))
-print("the same predictions:", torch.equal(in_onnx.argmax(1), expected.argmax(1)))
-assert torch.allclose(in_onnx, expected, atol=1e-4)
+apart = (in_onnx - expected).abs().max().item()
+print(
+    f"predictions that differ: {int((in_onnx.argmax(1) != expected.argmax(1)).sum())} of {len(images)}"
+)
+assert apart < 1e-4 and (in_onnx.argmax(1) == expected.argmax(1)).all()
+
+# %% tags=["nbval-ignore-output"]
+print(
+    f"largest difference of an output: {apart:.0e}, where outputs go up to {expected.abs().max():.0f}"
+)
 
 # %% [markdown]
 # Another library has other kernels, and adds up in another order. So `export_onnx` compares with a tolerance, and you
@@ -248,18 +317,17 @@ assert torch.allclose(in_onnx, expected, atol=1e-4)
 import onnx
 
 stored = onnx.load(scratch / "model.onnx")
-print(
-    "input: ",
-    stored.graph.input[0].name,
-    "batch is free:",
-    bool(stored.graph.input[0].type.tensor_type.shape.dim[0].dim_param),
-)
+sizes = stored.graph.input[0].type.tensor_type.shape.dim
+shape = ["free" if size.dim_param else size.dim_value for size in sizes]
+print("input:    ", stored.graph.input[0].name, shape)
 print("operators:", sorted({node.op_type for node in stored.graph.node}))
 assert stored.graph.input[0].type.tensor_type.shape.dim[0].dim_param
 
 # %% [markdown]
 # No `BatchNormalization`? The exporter has multiplied it into the convolutions: fewer operators, and a reason why the last
 # bits differ. It also means that you cannot get the `state_dict` back out of the file.
+#
+# **Try it:** delete `plain.onnx.data` and load `plain.onnx` with onnxruntime. What does it say?
 
 # %% [markdown]
 # ## 4. AOTInductor: a program becomes machine code
@@ -267,27 +335,41 @@ assert stored.graph.input[0].type.tensor_type.shape.dim[0].dim_param
 # AOTInductor is the compiler behind `torch.compile`, run **ahead of time**. It writes C++, calls your compiler, and packs a
 # shared library, weights included. This is what replaces TorchScript in C++ programs.
 
+# The library's own two calls:
+
 # %% tags=["nbval-ignore-output"]
 try:
     cpp_runner.find_compiler()
+    with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=os.path.abspath(scratch / "plain_package.pt2")
+        )
+    in_package = torch._inductor.aoti_load_package(os.path.abspath(scratch / "plain_package.pt2"))(
+        images
+    )
+    compiled = True
+    print(f"{(scratch / 'plain_package.pt2').stat().st_size:,} bytes of machine code and weights")
+    print(f"largest difference to the module: {(in_package - expected).abs().max():.0e}")
+except cpp_runner.NoCompilerError as problem:
+    compiled = False
+    print("Skipped: the compiled package.", problem)
+
+# %% [markdown]
+# `compile_package` checks what they made, and keeps the sizes in the file. The C++ program is compiled as well:
+
+# %% tags=["nbval-ignore-output"]
+if compiled:
     compile_package(model, images[:4], scratch / "package.pt2")
     runner = cpp_runner.build_runner(Path("scratch") / "cpp", "run_package.cpp")
-    print("compiled the model and the C++ program that runs it")
-except cpp_runner.NoCompilerError as problem:
-    runner = None
-    print("Skipped: the compiled package.", problem)
-compiled = runner is not None
-
-# %%
-close = same = True  # if the compiler is missing, nothing is compared
-if compiled:
     in_package = load_package(scratch / "package.pt2", trusted=True)(images)
     from_cpp = cpp_runner.run_in_cpp(runner, scratch / "package.pt2", images, scratch)
-    close = torch.allclose(in_package, expected, atol=1e-4)
-    same = torch.equal(from_cpp, in_package)
-print("close to the module, or skipped:              ", close)
-print("C++ gives the same bits as Python, or skipped:", same)
-assert close and same
+    apart = {"module": expected, "C++": from_cpp}
+    for name, outputs in apart.items():
+        apart[name] = (in_package - outputs).abs().max().item()
+        print(f"package in Python, largest difference to {name:6}: {apart[name]:.0e}")
+    assert apart["module"] < 1e-4 and apart["C++"] == 0
+else:
+    print("Skipped, as there is no compiler.")
 
 # %% [markdown]
 # The same machine code runs in both, so C++ and Python agree to the last bit. The module itself uses other kernels and agrees
@@ -300,35 +382,68 @@ code = (cpp_runner.CPP / "run_package.cpp").read_text()
 print(code[code.index("at::Tensor run") :])
 
 # %% [markdown]
-# <details><summary>Predict: the package was compiled for images of 16 × 16. The module takes any size. What does the package do
-# with 32 × 32?</summary>
+# **Predict.** The package was compiled for images of 16 × 16. The module itself takes any size.
+# What does the package do with 32 × 32?
 #
-# It takes them and returns **wrong numbers**, without an error. With smaller images it reads memory that is not its own, and may
-# crash. A program (section 1) has guards on its sizes, the compiled package has none.
+# <details><summary>A. It computes them, as the module does.</summary>
+#
+# The loops in the machine code count to 16. There is nothing else in it.
+# </details>
+# <details><summary>B. It raises an error, as the exported program did.</summary>
+#
+# It *has* such checks. By default they are off, for speed.
+# </details>
+# <details><summary>C. It returns wrong numbers.</summary>
+#
+# Right, by default: no error. With *smaller* images it would read memory that is not its own. The
+# environment variable `AOTI_RUNTIME_CHECK_INPUTS=1` turns the checks on, as the next cells show.
 # </details>
 #
-# Here is torch's own loader, in a process of its own:
+# Here is torch's own loader, in processes of their own, without the checks and with them:
 
-# %%
+# %% tags=["nbval-ignore-output"]
 PLAIN = """
 import sys, torch
-package = torch._inductor.aoti_load_package(sys.argv[1])
-torch.save(package(torch.ones(2, 1, 32, 32)), sys.argv[2])
+from course_utils.lessons.models import DigitsCNN
+run = torch._inductor.aoti_load_package(sys.argv[1])
+batch = torch.ones(int(sys.argv[2]), 1, int(sys.argv[3]), int(sys.argv[3]))
+model = DigitsCNN(num_classes=6).eval()
+model.load_state_dict(torch.load(sys.argv[4]))
+try:
+    print(f"off by up to {(run(batch) - model(batch)).abs().max().item():.1g}")
+except RuntimeError as error:
+    print(error)
 """
-large = torch.ones(2, 1, 32, 32)
-wrong = True
+rows = []
 if compiled:
-    paths = [scratch / "package.pt2", scratch / "large.pt"]
-    subprocess.run([sys.executable, "-c", PLAIN, *paths], check=True, capture_output=True)
-    with torch.no_grad():
-        wrong = not torch.allclose(torch.load(paths[1]), model(large), atol=1e-2)
-print("torch's loader: no error and wrong numbers, or skipped:", wrong)
-assert wrong
+    torch.save(model.state_dict(), scratch / "weights.pt")
+    for count, size in ((4, 16), (2, 32), (16, 16)):
+        answers = []
+        for checks in ("0", "1"):
+            command = [sys.executable, "-c", PLAIN, os.path.abspath(scratch / "plain_package.pt2")]
+            ran = subprocess.run(
+                [*command, str(count), str(size), scratch / "weights.pt"],
+                env={**os.environ, "AOTI_RUNTIME_CHECK_INPUTS": checks},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            answers.append(ran.stdout.strip())
+        rows.append((f"{count} of {size} × {size}", *answers))
+    assert "off by" in rows[1][1] and float(rows[1][1].split()[-1]) > 1e-2
+    assert "unmatched dim value" in rows[1][2] and "too large" in rows[2][2]
+lesson.show_table(rows, ["images", "as usual", "AOTI_RUNTIME_CHECK_INPUTS=1"])
+
+# %% [markdown]
+# Four images are right. Larger images give **wrong numbers**, unless the checks are on. And sixteen small images are right, but
+# the checks refuse them: although the program said "batch, 1 or more", the compiler wrote down a range of 2 to 15 for the
+# example of four. So turn the checks on while you test, and know their range. For a wider one, give `Dim` a `max`.
 
 # %% [markdown]
 # `compile_package` writes the sizes into the package's metadata, and both of our loaders look at them.
 
 # %% tags=["nbval-ignore-output"]
+large = torch.ones(2, 1, 32, 32)
 if compiled:
     with lesson.expect_error(CheckpointError, match=r"(?s)compiled for .* got .*"):
         load_package(scratch / "package.pt2", trusted=True)(large)
@@ -341,11 +456,87 @@ else:
 # Three more facts. The package is made for **this kind of processor**; another machine may lack its instructions. Loading it runs
 # its machine code, so no audit can make a stranger's package safe, and `load_package` wants `trusted=True`. And it names the
 # compiler's cache folder, which often holds your user name.
+#
+# **Try it:** `AOTI_RUNTIME_CHECK_INPUTS=1` and one image. Which bound is it this time?
 
 # %% [markdown]
-# ## 5. Six files side by side
+# ## 5. Small devices, small weights: ExecuTorch and torchao
 #
-# Now all six, with the same model: size, time to save (with the checks, and with the compiler's cache empty), to load, and to run
+# **ExecuTorch** runs exported programs on phones and microcontrollers; its wheel has a runtime for this
+# processor, too. The file, `.pte`, is made in two steps from an exported program.
+
+# %% tags=["nbval-ignore-output"]
+EXECUTORCH = """
+import sys, torch
+from executorch.exir import to_edge_transform_and_lower
+from executorch.runtime import Runtime
+program_file, batch_file, target = sys.argv[1:]
+program = torch.export.load(program_file)
+with open(target, "wb") as file:
+    file.write(to_edge_transform_and_lower(program).to_executorch().buffer)
+method = Runtime.get().load_program(target).load_method("forward")
+batch = torch.load(batch_file)
+outputs = method.execute([batch])[0]
+difference = (outputs - program.module()(batch)).abs().max().item()
+print(f"largest difference to the program: {difference:.0e}")
+print("first bytes:", open(target, "rb").read(12))
+try:
+    method.execute([batch[:2]])
+except RuntimeError as error:
+    print("two images in place of four:", error)
+"""
+fixed = torch.export.export(model, (images[:4],))
+torch.export.save(fixed, scratch / "fixed.pt2")
+torch.save(images[:4].clone(), scratch / "batch.pt")
+files = [scratch / name for name in ("fixed.pt2", "batch.pt", "model.pte")]
+ran = subprocess.run([sys.executable, "-c", EXECUTORCH, *files], capture_output=True, text=True)
+if "No module named 'executorch'" in ran.stderr:
+    print("Skipped: pip install executorch")
+else:
+    print(ran.stdout, f"{files[2].stat().st_size:,} bytes")
+    assert ran.returncode == 0, ran.stderr
+    assert float(ran.stdout.split("program: ")[1].split()[0]) < 1e-4
+
+# %% [markdown]
+# A `.pte` is data for a small interpreter, not a pickle. Sizes are fixed unless the program has a bounded `Dim`.
+#
+# **torchao** makes weights smaller: 8 bits in place of 32, with a scale for each row. The state_dict then holds
+# tensors of other *classes*, and that has consequences:
+
+# %% tags=["nbval-ignore-output"]
+TORCHAO = """
+import os, pickle, subprocess, sys, torch
+from course_utils.lessons.models import MLP
+folder = sys.argv[1]
+model = MLP(hidden=512)
+torch.save(model.state_dict(), f"{folder}/float.pt")
+from torchao.quantization import Int8WeightOnlyConfig, quantize_
+quantize_(model, Int8WeightOnlyConfig())
+torch.save(model.state_dict(), f"{folder}/int8.pt")
+for name in ("float.pt", "int8.pt"):
+    print(f"{name:9} {os.path.getsize(f'{folder}/{name}'):>8,} bytes")
+print("the weight is now a", type(model.head.weight).__name__)
+code = "import sys, torch; torch.load(sys.argv[1])"
+other = subprocess.run([sys.executable, "-c", code, f"{folder}/int8.pt"], capture_output=True, text=True)
+print("loaded where torchao is not imported:", *(l for l in other.stderr.splitlines() if "GLOBAL" in l))
+"""
+ran = subprocess.run([sys.executable, "-c", TORCHAO, scratch], capture_output=True, text=True)
+if "No module named 'torchao'" in ran.stderr:
+    print("Skipped: pip install torchao")
+else:
+    print(ran.stdout)
+    assert ran.returncode == 0 and "Int8Tensor" in ran.stdout, ran.stderr
+
+# %% [markdown]
+# The file needs torchao to be *imported* before it will load, and into a model that has been quantized in the
+# same way. Keep the float weights: they are the ones to train on and to quantize anew.
+#
+# **Try it:** load the float file into a quantized model. Which way round is an error?
+
+# %% [markdown]
+# ## 6. Six files side by side
+#
+# Now the six that need no more than this course installs, with the same model: size, time to save (with the checks, and with the compiler's cache empty), to load, and to run
 # 64 images. The models here are tiny; with larger ones, the weights' bytes come to rule the first and third column.
 
 # %%
@@ -371,17 +562,21 @@ lesson.show_table(
 )
 
 # %%
-agree = {}
+apart = {}
 with torch.no_grad():
     for kind in kinds:
         loaded = kind.load(scratch / kind.file, DigitsCNN(num_classes=6).eval())
-        agree[kind.name] = torch.allclose(loaded(images), expected, atol=1e-4)
-print("every file gives the model's outputs:", all(agree.values()))
+        apart[kind.name] = (loaded(images) - expected).abs().max().item()
 smallest = min(costs, key=lambda name: costs[name].bytes)
 print("the smallest file:", smallest)
-assert all(agree.values()) and smallest == "safetensors"
+exact = [name for name, difference in apart.items() if difference == 0]
+print("outputs equal to the model's, bit for bit:", ", ".join(exact))
+assert max(apart.values()) < 1e-4 and smallest == "safetensors"
 
 # %% tags=["nbval-ignore-output"]
+print("largest difference of an output:", {name: f"{value:.0e}" for name, value in apart.items()})
+
+# %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
 fig, axes = plots.figure(11, 3.4, ncols=4, sharey=True)
 columns = [
     ("file size (kB)", [c.bytes / 1e3 for c in costs.values()]),
@@ -390,16 +585,18 @@ columns = [
     ("run 64 images (ms)", [c.run * 1e3 for c in costs.values()]),
 ]
 for axis, (label, values), color in zip(axes, columns, plots.COLORS, strict=False):
-    bars = axis.barh(list(costs), values, color=color)
-    axis.bar_label(
-        bars, [f"{v:,.0f}" if v >= 100 else f"{v:.2g}" for v in values], padding=3, fontsize=9
-    )
+    axis.plot(values, list(costs), "o", ms=9, color=color)
+    for place, value in enumerate(values):
+        text = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+        axis.annotate(
+            text, (value, place), (9, 0), textcoords="offset points", va="center", fontsize=9
+        )
     axis.set(xlabel=label, xscale="log" if max(values) > 10 * min(values) else "linear")
-    axis.margins(x=0.35)
+    axis.margins(x=0.4, y=0.12)
 axes[0].invert_yaxis()
 plots.show(
     fig,
-    alt="Four bar charts for six kinds of file. state_dict, safetensors and ONNX are small; AOTInductor has by far "
+    alt="Four charts with one dot for each of six kinds of file. state_dict, safetensors and ONNX are small; AOTInductor has by far "
     "the largest file and takes longest to write, and a torch.export program takes longest to load.",
     caption="Weights alone are quick to write. Files with the computation take longer, as they are checked; AOTInductor "
     "takes longest, as it compiles. Its machine code, and onnxruntime's, run faster than the module. Axes of wide "
@@ -451,9 +648,9 @@ for kind in lesson.progress([k for k in kinds if not k.needs_class], "in new pro
         text=True,
     )
     shapes[kind.name] = ran.stdout.strip() or ran.stderr
-alone = set(shapes.values()) == {"(2, 6)"}
-print("those marked 'no' run without our classes:", alone)
-assert alone, shapes
+for name, shape in shapes.items():
+    print(f"{name:13} two images gave outputs of shape {shape}")
+assert set(shapes.values()) == {"(2, 6)"}, shapes
 
 # %%
 verdicts = {kind.name: audit(scratch / kind.file).verdict.value for kind in kinds}
@@ -463,11 +660,13 @@ assert verdicts["state_dict"] == verdicts["safetensors"] == "plain data"
 assert verdicts["TorchScript"] == verdicts["AOTInductor"] == "would run code"
 
 # %% [markdown]
+# **Try it:** compare the sizes for a wider model, `DigitsCNN(num_classes=6, width=64)`. Which order changes?
+#
 # *Needs these globals* is the mild verdict for a program: torch's operators and nothing else. The audit does not know ONNX, which
 # torch never loads; onnxruntime parses it as data.
 
 # %% [markdown]
-# ## 6. Moving from TorchScript
+# ## 7. Moving from TorchScript
 #
 # The trap gallery of lesson 05 once more, now with plain `torch.export` beside the trace. *Lies* means: no error, other results
 # than the module.
@@ -548,9 +747,12 @@ with warnings.catch_warnings():
 again = DigitsCNN(num_classes=6)
 print(again.load_state_dict(rescued))
 with torch.no_grad():
-    rescue = torch.equal(again.eval()(images), expected)
-print("the rescued model gives the same bits:", rescue)
-assert rescue
+    differing = (again.eval()(images) != expected).sum()
+print(f"outputs that differ in any bit: {int(differing)} of {expected.numel()}")
+assert differing == 0
+
+# %% [markdown]
+# **Try it:** rescue the weights from `program.pt2` in the same way: `load_program(…).state_dict`.
 
 # %% [markdown]
 # ## In short
@@ -560,14 +762,21 @@ assert rescue
 # | to train on, or to publish weights | a `state_dict`, or safetensors |
 # | a model without its class, in Python | `torch.export` |
 # | a model in a C++ program, on machines like yours | AOTInductor |
-# | a model in other languages, browsers, phones | ONNX |
+# | a model in other languages or browsers | ONNX, with its `.data` file if it has one |
+# | a model on a phone or a microcontroller | ExecuTorch |
 # | what an old C++ program loads | TorchScript |
 # | to load a stranger's file | safetensors or ONNX; a program only after an audit; never machine code |
 #
-# **Your turn:** [the exercises of this lesson](exercises/09_after_torchscript.ipynb).
+# **Your turn:** [the exercises of this lesson](exercises/09_after_torchscript.ipynb). And then the
+# [capstone](capstone.ipynb).
 #
 # Further reading: [torch.export](https://docs.pytorch.org/docs/stable/export.html) and
 # [AOTInductor](https://docs.pytorch.org/docs/stable/torch.compiler_aot_inductor.html), both changed with almost every release up to 2.14;
+# [ExecuTorch](https://docs.pytorch.org/executorch/stable/index.html);
+# [torchao](https://docs.pytorch.org/ao/stable/index.html);
 # [torch.cond](https://docs.pytorch.org/docs/stable/cond.html);
 # [torch.onnx](https://docs.pytorch.org/docs/stable/onnx.html), whose exporter is built on `torch.export` since 2.9;
 # [the ONNX format](https://onnx.ai/onnx/intro/concepts.html).
+
+# %%
+lesson.finish(scratch)

@@ -1,5 +1,7 @@
 """The faults that lessons make are the ones they claim."""
 
+import os
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from course_utils.checkpoint import load_checkpoint, save_checkpoint
 from course_utils.errors import CheckpointWriteError, DamagedCheckpointError
 from course_utils.lessons.faults import (
     FRACTIONS,
+    count_calls,
     file_size_limit,
     flip_bit,
     run_in_new_process,
@@ -39,3 +42,17 @@ def test_flip_bit(tmp_path):
 def test_run_in_new_process():
     assert run_in_new_process("import os, signal; os.kill(os.getpid(), signal.SIGBUS)") == -7
     assert run_in_new_process("raise SystemExit(3)") == 3
+
+
+def test_calls_are_counted_by_what_they_flush(tmp_path):
+    def save():
+        with open(tmp_path / "file", "wb") as file:
+            os.fsync(file)
+        folder = os.open(tmp_path, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        os.replace(tmp_path / "file", tmp_path / "new")
+
+    assert count_calls(save) == {"fsync of a file": 1, "renamed": 1, "fsync of a folder": 1}
+    assert (tmp_path / "new").exists()
+    assert count_calls(lambda: None) == {"fsync of a file": 0, "renamed": 0, "fsync of a folder": 0}

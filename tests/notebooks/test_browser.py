@@ -1,11 +1,9 @@
-"""The lessons as a learner meets them: a real JupyterLab in a headless Chromium, Run All.
+"""The lessons as a learner meets them: the learner's copy, a real JupyterLab, Chromium, Run All.
 
 Run by ``make test-browser``; screenshots are left in ``build/browser``.
 """
 
 import json
-import os
-import re
 import shutil
 import socket
 import subprocess
@@ -14,10 +12,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-import nbformat
 import pytest
 
-from course_utils.authoring.notebooks import NOTEBOOKS, all_notebooks, read
+from course_utils.authoring.contents import LESSONS as CONTENTS
+from course_utils.authoring.notebooks import NOTEBOOKS, read
+from course_utils.lessons import learn
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +39,7 @@ SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-LESSONS = [path.name for path in all_notebooks() if re.match(r"0[012]_", path.name)]
+LESSONS = [f"{lesson.slug}.ipynb" for lesson in CONTENTS]
 
 
 @pytest.fixture(scope="module", params=THEMES)
@@ -50,9 +49,10 @@ def theme(request):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, theme):
-    """The address of a JupyterLab in this theme that serves a copy of the notebooks."""
+    """The address of a JupyterLab in this theme that serves a learner's copy."""
     folder = tmp_path_factory.mktemp("lab")
-    _copy_without_outputs(folder / "notebooks")
+    learn.refresh(folder / "mine")
+    learn.prepare_lab(folder / "mine")
     settings = folder / "lab" / "settings"
     settings.mkdir(parents=True)
     themes = {"@jupyterlab/apputils-extension:themes": {"theme": THEMES[theme]}}
@@ -62,9 +62,9 @@ def lab(tmp_path_factory, theme):
         port = free.getsockname()[1]
     options = f"--port={port} --ip=127.0.0.1 --no-browser --allow-root --IdentityProvider.token="
     command = [sys.executable, "-m", "jupyterlab", *options.split()]
-    command += [f"--notebook-dir={folder / 'notebooks'}", f"--LabApp.app_settings_dir={settings}"]
+    command += [f"--notebook-dir={folder / 'mine'}", f"--LabApp.app_settings_dir={settings}"]
     environment = {
-        **os.environ,
+        **learn.environment(folder / "mine"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "PYTHONPATH": str(NOTEBOOKS.parent),
     }
@@ -94,7 +94,9 @@ def browser():
 def test_run_all_cells_without_an_error(lab, browser, name, theme):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
+    assert page.locator(".jp-OutputArea-output").count() == 0, "an answer below a question"
+    assert page.locator("details[open]").count() == 0
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     codes = [cell for cell in read(NOTEBOOKS / name).cells if cell.cell_type == "code"]
@@ -109,18 +111,23 @@ def test_run_all_cells_without_an_error(lab, browser, name, theme):
     page.close()
 
 
-def _copy_without_outputs(folder):
-    """What is seen in the browser must come from this run."""
-    shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns("scratch"))
-    for path in folder.glob("*.ipynb"):
-        notebook = read(path)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.execution_count, cell.outputs = None, []
-        nbformat.write(notebook, path)
+def test_instructors_tools_are_not_there_and_ckpt_is(lab, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(f"{lab}/lab/tree/{LESSONS[0]}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
+    menus = page.locator(".lm-MenuBar-itemLabel").all_text_contents()
+    assert "Run" in menus
+    assert "Nbgrader" not in menus
+    cell = page.locator(".jp-CodeCell .cm-content").first
+    cell.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("!ckpt --help")
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector(".jp-OutputArea-output:has-text('inspect')", timeout=120_000)
+    page.close()
 
 
-def _prompts(page, until, seconds=300):
+def _prompts(page, until, seconds=900):
     """Return the execution counts on the page once they are as expected, or time is up."""
     deadline = time.monotonic() + seconds
     while True:

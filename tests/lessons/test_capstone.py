@@ -1,0 +1,87 @@
+"""The judge of the capstone: what the fragile script, the solution and its mistakes break."""
+
+from pathlib import Path
+
+import pytest
+
+from course_utils.lessons import fragile
+from course_utils.lessons.capstone import begin, examine
+
+SOLUTION = Path(__file__).with_name("capstone") / "solution.py"
+PROPERTIES = ["exact", "crash-proof", "portable", "safe"]
+
+
+def broken(script, folder):
+    return [finding.name for finding in examine(script, folder).findings if not finding.holds]
+
+
+def variant(tmp_path, *changes):
+    """The solution with each (old, new) of its text replaced."""
+    text = SOLUTION.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "train.py").write_text(text)
+    return tmp_path / "train.py"
+
+
+def test_the_fragile_script_breaks_all_four(tmp_path):
+    assert broken(Path(fragile.__file__), tmp_path / "runs") == PROPERTIES
+
+
+def test_the_solution_breaks_none(tmp_path):
+    verdict = examine(SOLUTION, tmp_path / "runs")
+    assert [f.name for f in verdict.findings if f.holds] == PROPERTIES, verdict
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([("scheduler=scheduler, ", "")], ["exact"]),
+        ([("sampler.advance(len(batch))", "pass")], ["exact"]),
+        ([("model.eval(), (images", "model.train(), (images")], ["portable"]),
+        ([(", dynamic_shapes=free", "")], ["portable"]),
+        (
+            [
+                ("manager.save(run.state_dict(), run.step)",
+                 "folder.joinpath('checkpoints').mkdir(exist_ok=True, parents=True); "
+                 "torch.save(run.state_dict(), folder / 'checkpoints' / 'last.pt')"),
+                ("if manager.latest() is not None:",
+                 "if (folder / 'checkpoints/last.pt').exists():"),
+                ("manager.restore()", "torch.load(folder / 'checkpoints' / 'last.pt')"),
+            ],
+            ["crash-proof"],
+        ),
+        (
+            [("manager.save(run.state_dict(), run.step)",
+              "manager.save(run.state_dict(), run.step); "
+              "torch.save(Path('x'), folder / 'note.pt')")],
+            ["safe"],
+        ),
+    ],
+    ids=["no schedule", "no place", "train mode", "fixed batch", "torn", "a path"],
+)  # fmt: skip
+def test_a_mistake_breaks_its_property(tmp_path, changes, expected):
+    assert broken(variant(tmp_path, *changes), tmp_path / "runs") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise ValueError('my mistake')", "my mistake"),
+        ("print('step 1 0.5')", "did not write final.safetensors"),
+    ],
+)
+def test_a_script_that_does_not_work_is_told_why(tmp_path, text, words):
+    (tmp_path / "train.py").write_text(text)
+    (finding,) = examine(tmp_path / "train.py", tmp_path / "runs").findings
+    assert not finding.holds
+    assert words in finding.seen
+
+
+def test_work_that_has_begun_is_not_written_over(tmp_path):
+    script = begin(tmp_path / "capstone")
+    assert script.read_text() == Path(fragile.__file__).read_text()
+    script.write_text("mine")
+    assert begin(tmp_path / "capstone").read_text() == "mine"

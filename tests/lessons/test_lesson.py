@@ -1,0 +1,71 @@
+import warnings
+
+import pytest
+
+from course_utils.lessons import lesson
+
+
+def test_an_error_is_printed_whole(capsys):
+    message = "first line " + "word " * 40 + "\n\nlast line"
+    with lesson.expect_error(ValueError, match="line"):
+        raise ValueError(message)
+    assert capsys.readouterr().out.split() == ["ValueError:", *message.split()]
+
+
+def test_a_key_error_is_printed_as_it_was_written(capsys):
+    with lesson.expect_error(KeyError):
+        raise KeyError("one\ntwo")
+    assert capsys.readouterr().out == "KeyError: one\ntwo\n"
+
+
+def test_cpp_frames_colours_and_this_machines_folder_are_left_out(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with lesson.expect_error(RuntimeError):
+        frames = "Exception raised from f at x.cpp:1\nframe #0: g"
+        raise RuntimeError(f"\x1b[31m{tmp_path}/x.pt\x1b[0m is cut\n{frames}")
+    assert capsys.readouterr().out == "RuntimeError: x.pt is cut\n"
+
+
+@pytest.mark.parametrize("wrong", [None, KeyError("x"), ValueError("other")])
+def test_another_error_or_none_is_an_error(wrong):
+    def run():
+        with lesson.expect_error(ValueError, match="this"):
+            if wrong:
+                raise wrong
+
+    with pytest.raises((AssertionError, KeyError)):
+        run()
+
+
+def test_warnings_are_printed_whole(capsys):
+    with lesson.show_warnings():
+        warnings.warn("the file is damaged " * 10, stacklevel=1)
+    assert capsys.readouterr().out.split() == [
+        "UserWarning:",
+        *(["the", "file", "is", "damaged"] * 10),
+    ]
+
+
+def test_numbers_go_right_and_words_left():
+    shown = lesson._Aligned([("a", "1,024", "3 %"), ("b", "", "x")], ["name", "bytes", "part"])
+    row = shown._repr_html_().split("</tr>")[1]
+    sides = [cell.split('"')[1] for cell in row.split("<td ")[1:]]
+    assert sides == ["text-align:left", "text-align:right", "text-align:left"]
+
+
+def test_code_scrolls_and_its_text_is_kept():
+    code = lesson.Code("def f():\n    return 1 < 2\n", "a.module")
+    assert repr(code) == "a.module\n\ndef f():\n    return 1 < 2"
+    shown = code._repr_html_()
+    assert "overflow-x:auto" in shown
+    assert "white-space:pre;" in shown
+    assert "&lt;" in shown
+
+
+def test_a_finished_lesson_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scratch = lesson.start("99_test")
+    (scratch / "large.pt").write_bytes(b"1234")
+    lesson.finish(scratch)
+    assert not scratch.exists()
+    assert "99_test" in capsys.readouterr().out
