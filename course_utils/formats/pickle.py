@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from course_utils.formats.pickle_instructions import run
 from course_utils.formats.pickle_machine import Machine
 from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, PersistentId
 
@@ -68,11 +69,11 @@ def scan_pickle(file: BinaryIO) -> Pickle:
     machine = Machine()
     root = problem = None
     try:
-        root = machine.run(file)
+        root = run(machine, file)
     except MalformedPickleError as error:
         problem = str(error)
     except Exception as error:  # a stack that is empty, a memo without the entry, …
-        problem = f"unreadable near byte {machine.position}: {type(error).__name__}: {error}"
+        problem = f"unreadable near byte {file.tell() - start}: {type(error).__name__}: {error}"
     return Pickle(
         root, machine.globals, machine.calls, machine.persistent, file.tell() - start, problem
     )

@@ -3,10 +3,8 @@
 The opcodes are those of the standard library's ``pickletools``, which documents each one.
 """
 
-import pickletools
-from collections.abc import Callable
-from itertools import count, islice
-from typing import Any, BinaryIO
+from itertools import count
+from typing import Any
 
 from course_utils.formats.pickle_nodes import (
     Call,
@@ -16,7 +14,6 @@ from course_utils.formats.pickle_nodes import (
     PersistentId,
 )  # fmt: skip
 
-MAX_OPCODES = 20_000_000  # a checkpoint of 20,000 tensors has 600,000
 ORDERED_DICT = Global("collections", "OrderedDict")
 KEY_ITEMS = 100  # in a tuple used as a key; shared parts can make it exponentially large
 KEY_DEPTH = 16  # of tuples in such a key; hashing one nested a million deep would crash Python
@@ -31,7 +28,7 @@ class Machine:
         globals: everything imported so far.
         calls: everything called so far.
         persistent: every reference to something outside so far.
-        position: of the present instruction in the file.
+        frame_end: position at which the present frame ends, None outside of frames.
     """
 
     def __init__(self) -> None:
@@ -41,31 +38,26 @@ class Machine:
         self.globals: set[Global] = set()
         self.calls: list[Call] = []
         self.persistent: list[PersistentId] = []
-        self.position = 0
+        self.frame_end: int | None = None
 
-    def run(self, file: BinaryIO) -> Any:
-        """Follow the instructions up to STOP, and return the object.
+    def check_frame(self, position: int) -> None:
+        """Refuse a frame that ends inside an instruction.
 
-        Raises:
-            Exception: of any type, where an unpickler would stop too; `position` says where.
+        CPython's unpickler then loses the bytes it has not used yet, and reads other instructions.
         """
-        for opcode, argument, position in islice(pickletools.genops(file), MAX_OPCODES):
-            self.position = position or 0
-            name = opcode.name
-            push = _PUSH.get(name)
-            if name in _LITERALS:
-                self.stack.append(argument)
-            elif push is not None:
-                self.stack.append(push(argument))
-            elif name == "STOP":
-                return self.stack.pop()
-            elif (
-                name in ("GLOBAL", "INST") and file.tell() - self.position != len(str(argument)) + 2
-            ):
-                raise MalformedPickleError("a name in disguise")  # genops undoes escapes in it
-            else:
-                _ACT[name](self, argument)
-        raise MalformedPickleError(f"it has more than {MAX_OPCODES:,} instructions")
+        if self.frame_end is None or position < self.frame_end:
+            return
+        if position > self.frame_end:
+            raise MalformedPickleError("an instruction crosses the end of its frame")
+        self.frame_end = None
+
+    def frame(self, end: int) -> None:
+        if self.frame_end is not None:
+            raise MalformedPickleError("a frame begins inside another")
+        self.frame_end = end
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
 
     def pop_mark(self) -> list[Any]:
         items = self.stack
@@ -101,8 +93,8 @@ class Machine:
         del self.stack[len(self.stack) - count :]
         return taken
 
-    def import_pair(self, argument: str) -> None:
-        self.push_global(*argument.split(" ", 1))
+    def import_pair(self, pair: tuple[str, str]) -> None:
+        self.push_global(*pair)
 
     def import_from_stack(self, _: Any) -> None:
         self.push_global(*self.take(2))
@@ -130,9 +122,9 @@ class Machine:
         function, arguments, keywords = self.take(3)
         self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ")
 
-    def instance(self, argument: str) -> None:
+    def instance(self, pair: tuple[str, str]) -> None:
         arguments = tuple(self.pop_mark())
-        self.import_pair(argument)
+        self.import_pair(pair)
         self.call(self.stack.pop(), arguments, "INST")
 
     def object(self, _: Any) -> None:
@@ -169,7 +161,7 @@ class Machine:
         if isinstance(target, list):
             target.extend(values)
         elif isinstance(target, set):
-            target.update(map(_key, values))
+            target.update(map(hashable, values))
         elif isinstance(target, Call):
             target.items.extend((None, value) for value in values)
         else:
@@ -186,7 +178,7 @@ class Machine:
         pairs = zip(flat[::2], flat[1::2], strict=True)
         if isinstance(target, dict):
             for key, value in pairs:
-                target[key if type(key) is str else _key(key)] = value
+                target[key if type(key) is str else hashable(key)] = value
         elif isinstance(target, Call):
             target.items.extend(pairs)
         else:
@@ -205,7 +197,7 @@ class Machine:
         self.set_pairs(flat)
 
 
-def _key(value: Any) -> Any:
+def hashable(value: Any) -> Any:
     """Return a value that can be hashed without harm, or refuse it."""
     pending = [(value, 0)]
     for visited in count():
@@ -230,74 +222,4 @@ def _computed(value: Any) -> str:
     return value if isinstance(value, str) else f"<computed {type(value).__name__}>"
 
 
-def _wrap(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
-    def act(machine: Machine, _: Any) -> None:
-        made = make(machine.pop_mark())  # first: it brings back the stack to append to
-        machine.stack.append(made)
-
-    return act
-
-
-def _tuple_of(count: int) -> Callable[[Machine, Any], None]:
-    return lambda machine, _: machine.stack.append(machine.take(count))
-
-
-def _nothing(machine: Machine, _: Any) -> None:
-    pass
-
-
 _KEYS = (str, int, float, bytes, Global, Call, PersistentId)
-
-# Opcodes whose argument is the value they push.
-_LITERALS = frozenset(
-    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING
-    SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE
-    SHORT_BINUNICODE BINUNICODE8""".split()  # noqa: SIM905 - a list would take a line each
-)
-
-# Opcodes that push a new value.
-_PUSH: dict[str, Callable[[Any], Any]] = {
-    "NONE": lambda _: None,
-    "NEWTRUE": lambda _: True,
-    "NEWFALSE": lambda _: False,
-    "EMPTY_DICT": lambda _: {},
-    "EMPTY_LIST": lambda _: [],
-    "EMPTY_TUPLE": lambda _: (),
-    "EMPTY_SET": lambda _: set(),
-}
-
-# Opcodes that act on the stack.
-_ACT: dict[str, Callable[[Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME", "READONLY_BUFFER"), _nothing),
-    "MARK": Machine.mark,
-    "POP": Machine.pop,
-    "POP_MARK": Machine.drop_mark,
-    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine.put),
-    "MEMOIZE": Machine.memoize,
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.get),
-    "GLOBAL": Machine.import_pair,
-    "STACK_GLOBAL": Machine.import_from_stack,
-    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), Machine.import_extension),
-    "REDUCE": Machine.reduce,
-    "NEWOBJ": Machine.new_object,
-    "NEWOBJ_EX": Machine.new_object_with_keywords,
-    "INST": Machine.instance,
-    "OBJ": Machine.object,
-    "BUILD": Machine.build,
-    "APPEND": Machine.append,
-    "APPENDS": Machine.appends,
-    "ADDITEMS": Machine.appends,
-    "SETITEM": Machine.set_item,
-    "SETITEMS": Machine.set_items,
-    "PERSID": Machine.refer_to,
-    "BINPERSID": Machine.refer,
-    "NEXT_BUFFER": lambda machine, _: machine.refer_to("out-of-band buffer"),
-    "DICT": Machine.make_dict,
-    "LIST": _wrap(list),
-    "TUPLE": _wrap(tuple),
-    "FROZENSET": _wrap(lambda items: frozenset(map(_key, items))),
-    "TUPLE1": _tuple_of(1),
-    "TUPLE2": _tuple_of(2),
-    "TUPLE3": _tuple_of(3),
-}

@@ -1,0 +1,139 @@
+"""The instructions of a pickle, and the loop that follows them.
+
+The opcodes are those of the standard library's ``pickletools``, which documents each one.
+"""
+
+import pickletools
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from course_utils.formats.pickle_arguments import reader_of
+from course_utils.formats.pickle_machine import Machine, hashable
+from course_utils.formats.pickle_nodes import MalformedPickleError
+
+MAX_OPCODES = 20_000_000  # a checkpoint of 20,000 tensors has 600,000
+
+
+def run(machine: Machine, file: BinaryIO) -> Any:
+    """Follow the instructions in a file up to STOP, and return the object.
+
+    Raises:
+        Exception: of any type, where an unpickler would stop too; the file's position says where.
+    """
+    read = file.read
+    for _ in range(MAX_OPCODES):
+        code = read(1)
+        if code not in _INSTRUCTIONS:
+            raise MalformedPickleError(
+                f"{code!r} is no instruction" if code else "it is exhausted before its end"
+            )
+        _INSTRUCTIONS[code](machine, file)
+        if machine.frame_end is not None:
+            machine.check_frame(file.tell())
+        if code == b".":
+            return machine.stack.pop()
+    raise MalformedPickleError(f"it has more than {MAX_OPCODES:,} instructions")
+
+
+def _wrap(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
+    def act(machine: Machine, _: Any) -> None:
+        made = make(machine.pop_mark())  # first: it brings back the stack to append to
+        machine.stack.append(made)
+
+    return act
+
+
+def _tuple_of(count: int) -> Callable[[Machine, Any], None]:
+    return lambda machine, _: machine.stack.append(machine.take(count))
+
+
+def _nothing(machine: Machine, _: Any) -> None:
+    pass
+
+
+# Opcodes whose argument is the value they push.
+_LITERALS = frozenset(
+    """INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING
+    SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE BINUNICODE
+    SHORT_BINUNICODE BINUNICODE8""".split()  # noqa: SIM905 - a list would take a line each
+)
+
+# Opcodes that push a new value.
+_PUSH: dict[str, Callable[[Any], Any]] = {
+    "NONE": lambda _: None,
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
+    "EMPTY_DICT": lambda _: {},
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_TUPLE": lambda _: (),
+    "EMPTY_SET": lambda _: set(),
+}
+
+# Opcodes that act on the stack.
+_ACT: dict[str, Callable[[Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "READONLY_BUFFER", "STOP"), _nothing),
+    "FRAME": Machine.frame,
+    "MARK": Machine.mark,
+    "POP": Machine.pop,
+    "POP_MARK": Machine.drop_mark,
+    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine.put),
+    "MEMOIZE": Machine.memoize,
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), Machine.get),
+    "GLOBAL": Machine.import_pair,
+    "STACK_GLOBAL": Machine.import_from_stack,
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), Machine.import_extension),
+    "REDUCE": Machine.reduce,
+    "NEWOBJ": Machine.new_object,
+    "NEWOBJ_EX": Machine.new_object_with_keywords,
+    "INST": Machine.instance,
+    "OBJ": Machine.object,
+    "BUILD": Machine.build,
+    "APPEND": Machine.append,
+    "APPENDS": Machine.appends,
+    "ADDITEMS": Machine.appends,
+    "SETITEM": Machine.set_item,
+    "SETITEMS": Machine.set_items,
+    "PERSID": Machine.refer_to,
+    "BINPERSID": Machine.refer,
+    "NEXT_BUFFER": lambda machine, _: machine.refer_to("out-of-band buffer"),
+    "DICT": Machine.make_dict,
+    "LIST": _wrap(list),
+    "TUPLE": _wrap(tuple),
+    "FROZENSET": _wrap(lambda items: frozenset(map(hashable, items))),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
+}
+
+
+def _action(name: str) -> Callable[[Machine, Any], None]:
+    make = _PUSH.get(name)
+    if name in _LITERALS:
+        return Machine.push
+    if make is not None:
+        return lambda machine, _: machine.stack.append(make(None))
+    return _ACT[name]
+
+
+def _handler(opcode: pickletools.OpcodeInfo) -> Callable[[Machine, BinaryIO], None]:
+    read, act = reader_of(opcode), _action(opcode.name)
+    if read is None:
+        return lambda machine, _: act(machine, None)
+    return lambda machine, file: act(machine, read(file))
+
+
+def _put_short(machine: Machine, file: BinaryIO) -> None:
+    machine.memo[file.read(1)[0]] = machine.stack[-1]
+
+
+def _get_short(machine: Machine, file: BinaryIO) -> None:
+    machine.stack.append(machine.memo[file.read(1)[0]])
+
+
+# What each opcode does; of a checkpoint's opcodes every third is one of the last two.
+_INSTRUCTIONS: dict[bytes, Callable[[Machine, BinaryIO], None]] = {
+    **{opcode.code.encode("latin1"): _handler(opcode) for opcode in pickletools.opcodes},
+    b"q": _put_short,
+    b"h": _get_short,
+}
