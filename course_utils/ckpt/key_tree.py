@@ -8,6 +8,7 @@ from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
 
 HEADERS = ["key", "shape", "dtype or value", "bytes", "device", "shared with"]
+INDENT = 60  # most blanks before a key, however deep it lies
 LONGEST = 40  # characters of a value
 
 
@@ -30,7 +31,7 @@ def key_tree(contents: Contents, values: Values) -> Table:
         key, node, indent = pending.pop()
         if isinstance(node, _Branch):
             rows.append((indent + key, "", "", f"{node.nbytes:,}", "", ""))
-            deeper = indent + "  "
+            deeper = indent + "  " if len(indent) < INDENT else indent
             pending += [(k, n, deeper) for k, n in reversed(node.inside.items())]
         else:
             rows.append((indent + (key or "(the file itself)"), *_cells(node, shared)))

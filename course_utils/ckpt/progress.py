@@ -44,11 +44,11 @@ class Progress:
 
         from course_utils.tables import printable
 
+        options: dict[str, Any] = {"unit": "B", "unit_scale": True, "leave": False}
+        label = printable(os.path.basename(self._label))
         return tqdm(
-            desc=printable(os.path.basename(self._label)), total=self._total, unit="B",
-            initial=self._done,
-            unit_scale=True, unit_divisor=1000, leave=False, dynamic_ncols=True, file=sys.stderr,
-        )  # fmt: skip
+            desc=label, total=self._total, initial=self._done, dynamic_ncols=True, **options
+        )
 
     def __enter__(self) -> Self:
         return self

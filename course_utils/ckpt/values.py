@@ -7,7 +7,7 @@ from course_utils.formats.contents import Contents
 from course_utils.formats.pickle_nodes import Call, Global, PersistentId, describe
 from course_utils.formats.tensors import is_tensor
 
-DEEPEST = 256  # containers in containers that are looked into
+DEEPEST = 64  # containers in containers that are looked into
 MOST_IN_ONE = 200  # values of one container that are shown; a vocabulary has a million
 MOST = 10_000  # values that are shown
 LONGEST = 1_000  # characters of a text that is shown
