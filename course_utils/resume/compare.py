@@ -40,13 +40,18 @@ def _walk(left: Any, right: Any, path: str) -> list[str]:
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:
-    if left.dtype != right.dtype or left.shape != right.shape:
+    if left.dtype != right.dtype or left.shape != right.shape or left.layout != right.layout:
         return False
+    if left.layout == torch.sparse_coo:
+        left, right = left.coalesce(), right.coalesce()
+        pairs = (left.indices(), right.indices()), (left.values(), right.values())
+        return all(a.shape == b.shape and _same_bits(a, b) for a, b in pairs)
     return torch.equal(_bytes(left), _bytes(right))
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    dense = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    dense = plain.clone(memory_format=torch.contiguous_format)
     return dense.reshape(-1).view(torch.uint8)
 
 

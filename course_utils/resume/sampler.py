@@ -1,6 +1,6 @@
 """A sampler that knows where in the epoch training stands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,17 +60,23 @@ class ResumableSampler(Sampler[int]):
             MismatchedCheckpointError: a number is missing or makes no sense, or the dataset has
                 another size now, so the order would be another one. Nothing has been changed.
         """
+        if problems := self.check(state):
+            raise MismatchedCheckpointError("; ".join(problems))
+        vars(self).update({name: state[name] for name in self.state_dict()})
+
+    def check(self, state: Any) -> list[str]:
+        """Return what keeps a state from being restored; no lines if nothing does."""
+        if not isinstance(state, Mapping):
+            return [f"the sampler's state is a {type(state).__name__}, not a dictionary"]
         numbers = {name: state.get(name) for name in self.state_dict()}
-        for name, number in numbers.items():
-            if not isinstance(number, int):
-                raise MismatchedCheckpointError(f"the sampler's {name} is {number!r}, not a number")
+        wrong = [name for name, number in numbers.items() if not isinstance(number, int)]
+        if wrong:
+            return [f"the sampler's {name} is {numbers[name]!r}, not a number" for name in wrong]
         if state["size"] != self.size:
-            raise MismatchedCheckpointError(
+            return [
                 f"the checkpoint's dataset has {state['size']:,} examples, this one {self.size:,}: "
                 "the order would be another one. Use the same data, or start a new epoch."
-            )
+            ]
         if not 0 <= state["position"] <= self.size:
-            raise MismatchedCheckpointError(
-                f"the sampler's position {state['position']} is not in an epoch of {self.size}"
-            )
-        vars(self).update(numbers)
+            return [f"the sampler's position {state['position']} is not in an epoch of {self.size}"]
+        return []

@@ -1,21 +1,41 @@
 """Everything that decides the next training step, gathered in one object that can be saved."""
 
-from collections.abc import Callable, Mapping
+import copy
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
-from course_utils.errors import MismatchedCheckpointError
+from course_utils.errors import CheckpointWriteError, MismatchedCheckpointError
+from course_utils.resume.gradients import Gradients, restore
+from course_utils.resume.optimizers import OptimizerPart
+from course_utils.resume.parameters import (
+    named_here,
+    named_parameters,
+    order_misfits,
+    parameter_order,
+    refuse_lost_parameters,
+)
+from course_utils.resume.parts import (
+    NAMED,
+    Findings,
+    SchedulerPart,
+    in_order,
+    part_for,
+    tensor_misfits,
+)
+from course_utils.resume.plain import whole_number
 from course_utils.resume.rng import RngState
+from course_utils.resume.settings import align_base_lrs, changes, keep_settings, settings_of
+from course_utils.resume.undo import Undo
 
-State = Mapping[str, Any]
-
-# The order of loading: a sampler checks its own state, so it comes while nothing has changed yet;
-# the optimizer casts its state to the model's parameters, the scheduler writes into the optimizer,
-# and nothing may draw random numbers after the generators are back.
-ORDER = ("sampler", "model", "ema", "optimizer", "scheduler", "scaler", "rng")
 COUNTERS = ("epoch", "step")
+NOTES = ("parameter_order", "about", "gradients")  # what a state holds besides parts and counters
 
 
 class Stateful(Protocol):
@@ -31,19 +51,28 @@ class Stateful(Protocol):
 class TrainState:
     """Gathers what exact resume needs; ``state_dict()`` passes ``weights_only=True``.
 
-    The generators of Python, NumPy and PyTorch are always part of it.
+    The generators of Python, NumPy and PyTorch are always part of it, and so are the gradients of
+    an accumulation that no optimizer step has used yet.
 
     Args:
-        model: the module in training, not wrapped by DDP or `torch.compile`.
-        optimizer: built over the model's parameters.
+        model: the module in training. Wrapped by `torch.compile` or DDP it is saved unwrapped.
+        optimizer: built over the parameters of the modules that are parts.
         scheduler: of the learning rate, if there is one.
         scaler: a `torch.amp.GradScaler`, if there is one.
         ema: a `torch.optim.swa_utils.AveragedModel`, if there is one.
-        sampler: a `ResumableSampler` or any other `Stateful` that knows the position in the data.
+        sampler: a `ResumableSampler` or any other `Stateful` that knows the position in the data;
+            or the `DataLoader` with it, which is looked at for what would spoil an exact resume.
+        parts: any number of others under names of their own: optimizers, schedulers, modules,
+            parameters, `Stateful` objects, and plain values such as ``tokens=0``.
 
     Attributes:
         epoch: epochs completed.
         step: optimizer steps completed.
+        parts: the other parts by name; a plain value is read and set here.
+
+    Warns:
+        UserWarning: the loader hands out batches in another order than the sampler's, or draws
+            from the global generator.
     """
 
     def __init__(
@@ -54,139 +83,178 @@ class TrainState:
         scheduler: Stateful | None = None,
         scaler: Stateful | None = None,
         ema: Stateful | None = None,
-        sampler: Stateful | None = None,
+        sampler: "Stateful | DataLoader[Any] | None" = None,
+        **parts: Any,
     ) -> None:
+        if taken := sorted(parts.keys() & {*NAMED, *COUNTERS, *NOTES}):
+            raise ValueError(f"these names are taken: {', '.join(taken)}")
         self.model, self.optimizer = model, optimizer
         # Any: a training loop calls the parts' own methods, such as scheduler.step().
         self.scheduler: Any = scheduler
         self.scaler: Any = scaler
         self.ema: Any = ema
-        self.sampler: Any = sampler
+        self.sampler: Any = _sampler_of(sampler)
         self.rng = RngState()
+        self.parts = parts
         self.epoch = 0
         self.step = 0
+        self._gradients = Gradients(self._things().values())
+        self._settings = self._settings_here()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of every part. Its tensors are live: save it before the next step."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        counters = {name: getattr(self, name) for name in COUNTERS}
-        return {**counters, "parameter_order": self._parameter_order(), **parts}
+        """Return the state of every part. Its tensors are live: save it before the next step.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore every part, after checking that all of them fit.
+        Raises:
+            CheckpointWriteError: it could be saved, but not restored; the message says why.
+        """
+        parts = {name: part.state() for name, part in self._kinds().items()}
+        counters = {name: getattr(self, name) for name in COUNTERS}
+        order = parameter_order(self._things())
+        about = {"torch": str(torch.__version__), "settings": copy.deepcopy(self._settings)}
+        state = {**counters, "parameter_order": order, "about": about, **parts}
+        if gradients := self._gradients.unfinished(self._parameters()):
+            state["gradients"] = gradients
+        refuse_lost_parameters(order)
+        if problems := self._check(state, ())[0]:
+            raise CheckpointWriteError("\n".join(["this state could not be restored:", *problems]))
+        return state | {name: whole_number(state[name]) for name in COUNTERS}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, keep: Collection[str] = ()) -> None:
+        """Restore every part, after checking that all of them fit; or, if one fails, none.
+
+        The state is copied: it can be loaded once more. Gradients that are not in it are dropped.
+
+        Args:
+            state: what ``state_dict`` returned, saved and loaded.
+            keep: names of parts. Of an optimizer or a scheduler, the settings stay as they are
+                here where they were changed since, such as ``lr`` or ``T_max``; of the optimizer,
+                also a schedule's start. A part that is not in the checkpoint stays as it is.
 
         Raises:
             MismatchedCheckpointError: a part or a name in it is missing or has no place here, or
-                a shape, a dtype or the order of the optimizer's parameters differs. Nothing has
-                been changed.
+                a shape, a dtype or the order of the optimizer's parameters differs, or a part
+                refused its state. Nothing has been changed.
+
+        Warns:
+            UserWarning: a setting was changed since the save, or an entry of a part is on one side
+                only, as after a change of PyTorch's version.
         """
-        parts = self._parts()
-        problems = _missing(state, [*COUNTERS, "parameter_order", *parts])
-        problems = problems or self._misfits(state)
+        self._restore(copy.deepcopy(dict(state)), keep)
+
+    def _restore(
+        self,
+        state: dict[str, Any],
+        keep: Collection[str],
+        agreed: Callable[[str], str] = lambda failure: failure,
+    ) -> None:
+        """Restore from a state that is nobody else's.
+
+        Args:
+            state: what to restore.
+            keep: as for ``load_state_dict``.
+            agreed: from a failure here, or an empty string, to the first anywhere.
+        """
+        problems, notes = self._check(state, keep)
         if problems:
             raise MismatchedCheckpointError("\n".join(["the checkpoint does not fit:", *problems]))
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        self.epoch, self.step = state["epoch"], state["step"]
+        settings = state.get("about", {}).get("settings", {})
+        notes += changes(settings, self._settings, keep)
+        keep_settings(state, settings, self._settings, keep)
+        undo, failure = Undo(), None
+        try:
+            self._load(state, undo, keep)
+        except MismatchedCheckpointError as error:
+            failure = error
+        if text := agreed(str(failure or "")):
+            raise MismatchedCheckpointError(f"{text}; {undo.back()}") from failure
+        self.epoch, self.step = (whole_number(state[name]) or 0 for name in COUNTERS)
+        kept = {name: here for name, here in self._settings.items() if name in keep}
+        self._settings = {**self._settings, **settings, **kept}
+        if notes:
+            saved_by = state.get("about", {}).get("torch", "an earlier build")
+            lines = [f"the checkpoint (PyTorch {saved_by}; here {torch.__version__}):", *notes]
+            warnings.warn("\n".join(lines), stacklevel=3)
 
-    def _parts(self) -> dict[str, Stateful]:
-        parts = {name: getattr(self, name) for name in ORDER}
-        return {name: part for name, part in parts.items() if part is not None}
+    def _load(self, state: dict[str, Any], undo: Undo, keep: Collection[str]) -> None:
+        """Load all parts, each with a way back."""
+        kinds, parameters = self._kinds(), self._parameters()
+        name = "rng"
+        try:
+            undo.add(name, kinds["rng"].remember())  # the first is the last to be put back
+            gradients = {name: parameter.grad for name, parameter in parameters.items()}
+            undo.add("gradients", partial(restore, parameters, gradients))
+            for name in in_order(kinds):
+                if name in state:
+                    undo.add(name, kinds[name].remember())
+                    kinds[name].load(state[name])
+            restore(parameters, named_here(state.get("gradients", {}), parameters))
+            align_base_lrs(kinds, keep)
+        except Exception as error:
+            raise MismatchedCheckpointError(
+                f"{name} could not be restored ({type(error).__name__}: {error})"
+            ) from error
 
-    def _parameter_order(self) -> list[list[str]]:
-        """The names behind the optimizer's numbers, for each group: it matches by position."""
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        return [
-            [names.get(id(parameter), "?") for parameter in group["params"]]
-            for group in self.optimizer.param_groups
-        ]
+    def _things(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in NAMED}
+        return {name: thing for name, thing in named.items() if thing is not None} | self.parts
 
-    def _misfits(self, state: Mapping[str, Any]) -> list[str]:
-        problems = [
-            f"- {name} is {state[name]!r}, not a number"
-            for name in COUNTERS
-            if not isinstance(state[name], int)
-        ]
-        for name, part in self._parts().items():
-            if isinstance(state[name], Mapping):
-                problems += _CHECKS[name](name, part.state_dict(), state[name])
-            else:
-                problems.append(f"- {name} is a {type(state[name]).__name__}, not a dictionary")
-        if state["parameter_order"] != self._parameter_order():
-            problems.append(
-                "- optimizer: its parameters come in another order or grouping than in the file, "
-                "so moments would go to the wrong ones. Build it as the saved run did."
-            )
-        return problems
+    def _kinds(self) -> dict[str, Any]:
+        return {name: part_for(name, thing, self.parts) for name, thing in self._things().items()}
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return named_parameters(self._things())
+
+    def _check(self, state: Mapping[str, Any], keep: Collection[str]) -> Findings:
+        """What keeps a state from being restored, and what only needs saying."""
+        kinds = self._kinds()
+        wanted = [*COUNTERS, "parameter_order", *(name for name in kinds if name not in keep)]
+        problems = _missing(state, wanted, {*NOTES, *kinds})
+        if problems:
+            return problems, []
+        notes: list[str] = []
+        for name in COUNTERS:
+            if whole_number(state[name]) is None:
+                problems.append(f"- {name} is {state[name]!r}, not a number")
+        for name in kinds.keys() & state.keys():
+            found = kinds[name].check(state[name])
+            problems, notes = problems + found[0], notes + found[1]
+        problems += order_misfits(state["parameter_order"], parameter_order(self._things()))
+        gradients = named_here(state.get("gradients", {}), self._parameters())
+        parameters = {n: p for n, p in self._parameters().items() if n in gradients}
+        return problems + tensor_misfits("gradients", parameters, gradients), notes
+
+    def _settings_here(self) -> dict[str, Any]:
+        return {
+            name: settings_of(part.thing)
+            for name, part in self._kinds().items()
+            if isinstance(part, OptimizerPart | SchedulerPart)
+        }
 
 
-def _missing(state: Mapping[str, Any], wanted: list[str]) -> list[str]:
+def _missing(state: Mapping[str, Any], wanted: list[str], known: Collection[str]) -> list[str]:
     absent = [f"- {name} is not in the checkpoint" for name in wanted if name not in state]
-    surplus = [f"- {name} is in the checkpoint only" for name in state if name not in wanted]
+    surplus = [
+        f"- {name} is in the checkpoint only: name it as a part, TrainState(…, {name}=…), or take "
+        "it out of the state"
+        for name in state
+        if name not in wanted and name not in known
+    ]
     return absent + surplus
 
 
-def _key_misfits(part: str, mine: State, theirs: State) -> list[str]:
-    absent = [f"- {part}.{key} is not in the checkpoint" for key in mine if key not in theirs]
-    return absent + [
-        f"- {part}.{key} is in the checkpoint only" for key in theirs if key not in mine
-    ]
-
-
-def _tensor_misfits(part: str, mine: State, theirs: State) -> list[str]:
-    problems = _key_misfits(part, mine, theirs)
-    for key, value in mine.items():
-        if not isinstance(value, Tensor) or key not in theirs:
-            continue
-        other = theirs[key]
-        if not isinstance(other, Tensor):
-            problems.append(f"- {part}.{key} is a {type(other).__name__}, not a tensor")
-        elif value.shape != other.shape:
-            shapes = f"{tuple(other.shape)}, here {tuple(value.shape)}"
-            problems.append(f"- {part}.{key}: shape {shapes}")
-        elif value.dtype != other.dtype:
-            problems.append(f"- {part}.{key}: {other.dtype}, here {value.dtype}")
-    return problems
-
-
-def _optimizer_misfits(part: str, mine: State, theirs: State) -> list[str]:
-    """Compare the settings: a group of SGD has others than one of Adam.
-
-    A setting that the file lacks is fine: the optimizer has a default for it, as when a newer
-    PyTorch has added one.
-    """
-    problems = _key_misfits(part, mine, theirs)
-    groups = zip(mine["param_groups"], theirs.get("param_groups", []), strict=False)
-    surplus = {key for here, there in groups for key in there if key not in here}
-    if surplus:
-        problems.append(f"- {part}: has no setting {', '.join(sorted(surplus))}: another kind?")
-    return problems
-
-
-def _scaler_misfits(part: str, mine: State, theirs: State) -> list[str]:
-    if bool(mine) != bool(theirs):
-        return [f"- {part}: enabled on one side and disabled on the other"]
-    return _key_misfits(part, mine, theirs)
-
-
-def _rng_misfits(part: str, mine: State, theirs: State) -> list[str]:
-    return _tensor_misfits(part, _flat(mine), _flat(theirs))
-
-
-def _flat(state: State) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in state.items():
-        nested = isinstance(value, Mapping)
-        flat.update({f"{name}.{key}": v for key, v in value.items()} if nested else {name: value})
-    return flat
-
-
-_CHECKS: dict[str, Callable[[str, State, State], list[str]]] = {
-    "sampler": lambda *_: [],  # checks itself
-    "model": _tensor_misfits,
-    "ema": _tensor_misfits,
-    "optimizer": _optimizer_misfits,
-    "scheduler": _key_misfits,
-    "scaler": _scaler_misfits,
-    "rng": _rng_misfits,
-}
+def _sampler_of(source: Any) -> Any:
+    if not isinstance(source, DataLoader):
+        return source
+    if not getattr(source, "in_order", True):
+        warnings.warn(
+            "this loader was made with in_order=False: its batches come in the order in which "
+            "workers end, so a resumed run is not the same run",
+            stacklevel=3,
+        )
+    if source.generator is None:
+        warnings.warn(
+            "this loader draws a number from the global generator whenever an epoch is begun or "
+            "resumed, so a resumed run is not the same run; give it generator=torch.Generator()",
+            stacklevel=3,
+        )
+    return source if hasattr(source, "state_dict") else source.sampler

@@ -201,7 +201,7 @@ def sgd_in_place_of_adam(state):
         (rename_a_parameter, "model.head.bias is not in the checkpoint"),
         (rename_a_parameter, "model.module.head.bias is in the checkpoint only"),
         (lambda s: s["model"].update({"head.bias": torch.ones(3)}), r"head.bias: shape \(3,\)"),
-        (lambda s: s["parameter_order"][0].reverse(), "another order"),
+        (lambda s: s["parameter_order"]["optimizer"][0].reverse(), "another order"),
         (lambda s: s.update(scaler={}), "scaler: enabled on one side"),
         (lambda s: s["sampler"].update(size=7), "dataset has 7 examples"),
         (lambda s: s["sampler"].update(position=97), "position 97"),
@@ -232,7 +232,7 @@ def test_parts_that_are_not_there_are_not_saved():
     model = nn.Linear(2, 2)
     state = TrainState(model, torch.optim.SGD(model.parameters(), lr=0.1))
     assert set(state.state_dict()) == {
-        "epoch", "step", "parameter_order", "model", "optimizer", "rng",
+        "epoch", "step", "parameter_order", "about", "model", "optimizer", "rng",
     }  # fmt: skip
 
 

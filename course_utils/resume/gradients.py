@@ -1,0 +1,56 @@
+"""Gradients that wait for the next optimizer step: part of a run's state like any other."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.weak import WeakTensorKeyDictionary
+
+
+class Gradients:
+    """Knows which gradients a step has used already.
+
+    A loop that calls ``zero_grad`` before ``backward`` leaves used gradients behind at the end of a
+    step. They decide nothing any more, and saving them would double a file.
+
+    Args:
+        optimizers: whose steps use gradients up; from one that is not torch's nothing is known.
+    """
+
+    def __init__(self, optimizers: Iterable[Any]) -> None:
+        self._used = WeakTensorKeyDictionary()  # gradient: its version when a step used it
+        for optimizer in optimizers:
+            if isinstance(optimizer, Optimizer):
+                optimizer.register_step_post_hook(self._note)
+
+    def unfinished(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the gradients that no step has used, or that have changed since, by name."""
+        return {
+            name: parameter.grad
+            for name, parameter in parameters.items()
+            if parameter.grad is not None
+            and self._used.get(parameter.grad) != _version(parameter.grad)
+        }
+
+    def _note(self, optimizer: Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._used[parameter.grad] = _version(parameter.grad)
+
+
+def restore(parameters: Mapping[str, Tensor], saved: Mapping[str, Tensor | None]) -> None:
+    """Set every parameter's gradient to the saved one, or to None."""
+    for name, parameter in parameters.items():
+        gradient = saved.get(name)
+        parameter.grad = None if gradient is None else gradient.to(parameter.device)
+
+
+def _version(gradient: Tensor) -> int:
+    """Return a number that grows whenever the gradient's values are written."""
+    with torch.no_grad():
+        # Of a DTensor, FSDP writes into the local part.
+        local = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    return local._version

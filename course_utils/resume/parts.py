@@ -1,0 +1,260 @@
+"""The kinds of parts a run is made of: how each is saved, checked, restored and put back.
+
+Every part has the same four methods:
+
+- ``state()``: what to save; only what `plain` takes.
+- ``check(saved)``: what would keep it from being restored, and what is different but does no harm.
+- ``load(saved)``: restore it. The state is the part's own from then on.
+- ``remember()``: a function that puts it back as it is now.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from course_utils.resume.optimizers import OptimizerPart
+from course_utils.resume.plain import plain
+from course_utils.resume.wrapped import matched, unwrapped
+
+State = Mapping[str, Any]
+Findings = tuple[list[str], list[str]]  # problems, notes
+NAMED = ("sampler", "model", "ema", "optimizer", "scheduler", "scaler", "rng")  # of TrainState
+
+
+def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
+    """Return the part of the right kind.
+
+    Args:
+        name: the part's name; those of `TrainState`'s own arguments tell its kind.
+        thing: what to save.
+        holder: where it is found under its name; a plain value is replaced there.
+    """
+    if isinstance(thing, Optimizer):
+        return OptimizerPart(name, thing)
+    if isinstance(thing, nn.Module):
+        return ModulePart(name, thing)
+    if isinstance(thing, Tensor):
+        return TensorPart(name, thing)
+    if name == "rng":
+        return RngPart(name, thing)
+    if name == "scaler":
+        return ScalerPart(name, thing)
+    if name == "scheduler" or isinstance(thing, LRScheduler):
+        return SchedulerPart(name, thing)
+    if callable(getattr(thing, "state_dict", None)) and hasattr(thing, "load_state_dict"):
+        return StatefulPart(name, thing)
+    return ValuePart(name, holder)
+
+
+def in_order(kinds: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of parts in the order of loading.
+
+    The optimizer casts its state to the parameters' device, the scheduler writes into the
+    optimizer, and nothing may draw random numbers after the generators are back.
+    """
+    own = [name for name in kinds if name not in NAMED]
+    optimizers = [name for name in own if isinstance(kinds[name], OptimizerPart)]
+    schedulers = [name for name in own if isinstance(kinds[name], SchedulerPart)]
+    others = [name for name in own if name not in optimizers + schedulers]
+    order = ["sampler", *others, "model", "ema", "optimizer", *optimizers, "scheduler"]
+    return (name for name in [*order, *schedulers, "scaler", "rng"] if name in kinds)
+
+
+class StatefulPart:
+    """Anything with ``state_dict`` and ``load_state_dict``; it has to check its own state."""
+
+    def __init__(self, name: str, thing: Any) -> None:
+        self.name, self.thing = name, thing
+
+    def state(self) -> Any:
+        """Return its state."""
+        return plain(self.thing.state_dict(), self.name)
+
+    def check(self, saved: Any) -> Findings:
+        """Let it look at the state itself, if it has a ``check`` that returns problems."""
+        look = getattr(self.thing, "check", None)
+        return [f"- {self.name}: {problem}" for problem in look(saved)] if look else [], []
+
+    def load(self, saved: Any) -> None:
+        """Restore it."""
+        self.thing.load_state_dict(saved)
+
+    def remember(self) -> Callable[[], object]:
+        """Keep a copy."""
+        former = copy.deepcopy(self.thing.state_dict())
+        return lambda: self.thing.load_state_dict(former)
+
+
+class ModulePart(StatefulPart):
+    """A module, saved without the names of wrappers around it."""
+
+    def __init__(self, name: str, thing: nn.Module) -> None:
+        super().__init__(name, unwrapped(thing))
+
+    def check(self, saved: Any) -> Findings:
+        """Compare names, shapes and dtypes."""
+        if not isinstance(saved, Mapping):
+            return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
+        mine = self.thing.state_dict()
+        return tensor_misfits(self.name, mine, _renamed(saved, mine)), []
+
+    def load(self, saved: Any) -> None:
+        """Copy the values into the module's own tensors, whatever the state was used for before.
+
+        ``load_state_dict(assign=True)`` marks a state for ever, so that every later load would
+        replace the parameters and cut the optimizer off them.
+
+        Source:
+            https://github.com/pytorch/pytorch/issues/188166
+        """
+        clean: Any = OrderedDict(_renamed(saved, self.thing.state_dict()))
+        versions = getattr(saved, "_metadata", None)
+        if versions is not None:
+            clean._metadata = OrderedDict(
+                (module, {k: v for k, v in notes.items() if k != "assign_to_params_buffers"})
+                for module, notes in versions.items()
+            )
+        self.thing.load_state_dict(clean)
+
+
+class TensorPart(StatefulPart):
+    """A tensor or a parameter outside of any module; its values are written in place."""
+
+    def state(self) -> Any:
+        """Return the tensor."""
+        return plain(self.thing.detach(), self.name)
+
+    def check(self, saved: Any) -> Findings:
+        """Compare shape and dtype."""
+        return tensor_misfits("", {self.name: self.thing}, {self.name: saved}), []
+
+    def load(self, saved: Any) -> None:
+        """Write the values."""
+        self.thing.detach().copy_(saved)
+
+    def remember(self) -> Callable[[], object]:
+        """Keep a copy."""
+        former = self.thing.detach().clone()
+        return lambda: self.load(former)
+
+
+class ValuePart(StatefulPart):
+    """A number, text or container of the user's own, in a dictionary under its name."""
+
+    def state(self) -> Any:
+        """Return the value."""
+        return plain(self.thing[self.name], self.name)
+
+    def check(self, saved: Any) -> Findings:
+        """Take anything: it is the user's."""
+        return [], []
+
+    def load(self, saved: Any) -> None:
+        """Replace the value."""
+        self.thing[self.name] = saved
+
+    def remember(self) -> Callable[[], object]:
+        """Keep the value."""
+        former = self.thing[self.name]
+        return lambda: self.load(former)
+
+
+class SchedulerPart(StatefulPart):
+    """A scheduler. Its private entries come and go with PyTorch's versions."""
+
+    def check(self, saved: Any) -> Findings:
+        """Compare names."""
+        if not isinstance(saved, Mapping):
+            return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
+        found = list(_scheduler_misfits(self.name, self.thing.state_dict(), saved))
+        notes = [line for line, key in found if key.startswith("_") or key in _DROPPED]
+        return [line for line, _ in found if line not in notes], notes
+
+    def load(self, saved: Any) -> None:
+        """Restore what it has a place for; the rest stays as it was built."""
+        self.thing.load_state_dict(_known(saved, self.thing.state_dict()))
+
+
+class ScalerPart(StatefulPart):
+    """A gradient scaler."""
+
+    def check(self, saved: Any) -> Findings:
+        """Compare names; a disabled scaler has none."""
+        mine = self.thing.state_dict()
+        if not isinstance(saved, Mapping):
+            return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
+        if bool(mine) != bool(saved):
+            return [f"- {self.name}: enabled on one side and disabled on the other"], []
+        return [finding for finding, _ in key_misfits(self.name, mine, saved)], []
+
+
+class RngPart(StatefulPart):
+    """The random number generators."""
+
+    def check(self, saved: Any) -> Findings:
+        """Compare names, shapes and dtypes."""
+        if not isinstance(saved, Mapping):
+            return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
+        return tensor_misfits(self.name, _flat(self.thing.state_dict()), _flat(saved)), []
+
+
+def tensor_misfits(part: str, mine: State, theirs: State) -> list[str]:
+    """Return what differs in names, shapes and dtypes, a line each."""
+    problems = [finding for finding, _ in key_misfits(part, mine, theirs)]
+    for key, value in mine.items():
+        if not isinstance(value, Tensor) or key not in theirs:
+            continue
+        other, name = theirs[key], f"{part}.{key}" if part else key
+        if not isinstance(other, Tensor):
+            problems.append(f"- {name} is a {type(other).__name__}, not a tensor")
+        elif value.shape != other.shape:
+            shapes = f"{tuple(other.shape)}, here {tuple(value.shape)}"
+            problems.append(f"- {name}: shape {shapes}")
+        elif value.dtype != other.dtype:
+            problems.append(f"- {name}: {other.dtype}, here {value.dtype}")
+    return problems
+
+
+def key_misfits(part: str, mine: Iterable[str], theirs: Iterable[str]) -> list[tuple[str, str]]:
+    """Return a line for each name on one side only, and the name."""
+    absent, surplus = "is not in the checkpoint", "is in the checkpoint only"
+    found = [(f"- {part}.{key} {absent}", key) for key in mine if key not in theirs]
+    return found + [(f"- {part}.{key} {surplus}", key) for key in theirs if key not in mine]
+
+
+def _scheduler_misfits(part: str, mine: State, theirs: State) -> Iterator[tuple[str, str]]:
+    """Names on one side only, in the schedulers inside this one too."""
+    yield from key_misfits(part, mine, theirs)
+    inside = mine.get("_schedulers", []), theirs.get("_schedulers", [])
+    for number, pair in enumerate(zip(*inside, strict=False)):
+        yield from _scheduler_misfits(f"{part}._schedulers.{number}", *pair)
+
+
+_DROPPED = {"verbose"}  # public entries that schedulers had once: `verbose` until PyTorch 2.6
+
+
+def _renamed(saved: State, mine: State) -> State:
+    pairs = matched(list(saved), list(mine))
+    return {pairs.get(name, name): value for name, value in saved.items()}
+
+
+def _known(saved: Any, mine: Any) -> Any:
+    """A scheduler's state without what it has no place for, in schedulers inside it too."""
+    if isinstance(saved, dict) and isinstance(mine, dict):
+        return {key: _known(value, mine[key]) for key, value in saved.items() if key in mine}
+    if isinstance(saved, list) and isinstance(mine, list) and len(saved) == len(mine):
+        return [_known(*pair) for pair in zip(saved, mine, strict=True)]
+    return saved
+
+
+def _flat(state: State) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in state.items():
+        nested = isinstance(value, Mapping)
+        flat.update({f"{name}.{key}": v for key, v in value.items()} if nested else {name: value})
+    return flat
