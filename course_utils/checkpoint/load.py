@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, UntypedStorage, _weights_only_unpickler
-from torch.serialization import _is_meta_location, _load
+from torch import Tensor, UntypedStorage
 
 from course_utils.anatomy.archive import read_archive
+from course_utils.checkpoint.torch_versions import (
+    is_meta,
+    load_public,
+    private_loader,
+    refuse_unless_plain,
+)
 from course_utils.checkpoint.verified_read import StorageReader, memory_of
 from course_utils.errors import (
     CheckpointError,
@@ -58,7 +63,8 @@ def load_checkpoint(
         NotACheckpointError: a folder, an empty file, text, or another format.
         DamagedCheckpointError: truncated, or bytes have changed; names record and tensors.
         UnsupportedCheckpointError: TorchScript, or the format from before PyTorch 1.6.
-        UnsafeCheckpointError: the pickle needs more than tensors and plain containers.
+        UnsafeCheckpointError: the pickle needs more than tensors and plain containers; or, under
+            PyTorch before 2.10, its audit says anything else than plain data.
         RuntimeError: torch's own, for example because a device is missing.
     """
     with OpenFile(path) as file:
@@ -89,16 +95,21 @@ def _read(
     predicted: bool,
 ) -> Any:
     others = _read_others(file, records)
+    refuse_unless_plain(file)
+    load = private_loader()
     tensors = [record for record in records.values() if _holds_tensor(record)]
     with StorageReader(file.fileno(), tensors) as reader:
         if mmap and verify_mapped:
             reader.verify_rest()
-        archive = _Archive(records, others, _mapped(file) if mmap else reader.take)
-        state = _load(
-            archive, map_location, _weights_only_unpickler, weights_only=True, encoding="utf-8"
-        )
-        if not mmap and not _is_meta_location(map_location):
-            reader.verify_rest()
+        if load is None:
+            if not mmap and not is_meta(map_location):
+                reader.verify_rest()
+            state = load_public(file, map_location, mmap)
+        else:
+            take = _mapped(file) if mmap else reader.take
+            state = load(_Archive(records, others, take), map_location)
+            if not mmap and not is_meta(map_location):
+                reader.verify_rest()
     alignment = int(others.get(".storage_alignment", str(ALIGNMENT)))
     if not check_bookkeeping(file, list(records.values()), alignment) and predicted:
         raise DamagedRecordError(None, "it is not laid out as torch does")

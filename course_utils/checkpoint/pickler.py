@@ -8,10 +8,10 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, UntypedStorage, _weights_only_unpickler
-from torch.serialization import _serialization_tls
+from torch import Tensor, UntypedStorage
 from torch.storage import TypedStorage
 
+from course_utils.checkpoint.torch_versions import refused_names, skips_data
 from course_utils.formats.garbage import collector_paused
 
 
@@ -31,14 +31,14 @@ class PickledState:
     """
 
     def __init__(self, state: Any, *, compact: bool = False) -> None:
-        if _serialization_tls.skip_data:
+        if skips_data():
             raise LeaveItToTorchError
         buffer = io.BytesIO()
         pickler = (_CompactPickler if compact else _Pickler)(buffer)
         with collector_paused():
             pickler.dump(state)
         self.pickle, self.storages = buffer.getvalue(), pickler.storages
-        _warn_if_refused(pickler.imported)
+        _warn_if_refused(pickler.imported, self.pickle)
 
 
 # Most objects are of these types; they are passed over quickly.
@@ -94,15 +94,9 @@ class _CompactPickler(_Pickler):
         return NotImplemented
 
 
-def _warn_if_refused(imported: set[Any]) -> None:
+def _warn_if_refused(imported: set[Any], content: bytes) -> None:
     """Tell at once, not when the run is lost, what a safe load will refuse."""
-    allowed = {
-        **_weights_only_unpickler._get_allowed_globals(),
-        **_weights_only_unpickler._get_user_allowed_globals(),
-    }
-    names = {f"{thing.__module__}.{thing.__qualname__}" for thing in imported}
-    refused = sorted(names - allowed.keys())
-    if refused:
+    if refused := refused_names(imported, content):
         warnings.warn(
             f"The checkpoint needs {', '.join(refused)}, which load_checkpoint and "
             "torch.load(weights_only=True) refuse to import. Save plain values instead.",

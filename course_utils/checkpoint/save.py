@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch.serialization import _get_storage_alignment
 from zlib_ng import zlib_ng
 
 from course_utils.checkpoint.pickler import LeaveItToTorchError, PickledState
+from course_utils.checkpoint.torch_versions import storage_alignment
 from course_utils.files.durable import write_atomically
 from course_utils.files.zip_writer import ArchiveWriter
 
@@ -47,7 +47,7 @@ def save_pickled(path: str | os.PathLike[str], state: PickledState) -> None:
 
 
 def _write_archive(state: PickledState, file: BinaryIO) -> None:
-    alignment = _get_storage_alignment()
+    alignment = storage_alignment()
     with ArchiveWriter(file.fileno(), alignment) as archive:
         archive.add("data.pkl", state.pickle)
         archive.add(".format_version", b"1")

@@ -3,6 +3,9 @@
 One process does it, without a process group; it needs memory for the whole state.
 """
 
+import warnings
+from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,14 @@ from safetensors import SafetensorError
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
 from course_utils.distributed.files import (
+    SKIP,
     CommittingWriter,
-    PlainLoadPlanner,
-    empty_state,
+    FlatSavePlanner,
+    plain_room,
+    read_state,
 )
+from course_utils.distributed.flat import Path as Keys
+from course_utils.distributed.flat import flatten
 from course_utils.distributed.folder import named_errors, new_checkpoint, open_checkpoint
 from course_utils.errors import (
     CheckpointWriteError,
@@ -44,13 +51,14 @@ def to_one_file(folder: Path, path: Path, step: int | None = None) -> None:
     """
     only_model = path.suffix == ".safetensors"
     checkpoint, reader = open_checkpoint(folder, step)
-    state = empty_state(
-        reader.read_metadata(), lambda name: name.startswith("model.") or not only_model
-    )
+
+    def room(keys: Keys, info: Any) -> Any:
+        return SKIP if only_model and keys[0] != "model" else plain_room(keys, info)
+
     with named_errors(checkpoint, DamagedCheckpointError):
-        dcp.load(state, storage_reader=reader, planner=PlainLoadPlanner(), no_dist=True)
+        state = read_state(reader, reader.read_metadata(), room, partial(dcp.load, no_dist=True))
     if only_model:
-        content = safetensors.torch.save(state["model"])
+        content = safetensors.torch.save(_tensors_of(path, state["model"]))
         write_atomically(path, lambda file: file.write(content))
     else:
         save_checkpoint(path, state)
@@ -78,10 +86,30 @@ def from_one_file(path: Path, folder: Path, step: int) -> Path:
             f"{path}: its optimizer state is by position; save what get_optimizer_state_dict "
             "(torch.distributed.checkpoint.state_dict) returns, which is by name"
         )
+    values, paths = flatten({key: _plain_dicts(value) for key, value in state.items()})
     checkpoint = new_checkpoint(folder, step)
     with named_errors(checkpoint, CheckpointWriteError):
-        dcp.save(state, storage_writer=CommittingWriter(checkpoint), no_dist=True)
+        writer = CommittingWriter(checkpoint)
+        dcp.save(values, storage_writer=writer, planner=FlatSavePlanner(paths), no_dist=True)
     return checkpoint
+
+
+def _tensors_of(path: Path, model: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Leave out, and name, what a file of tensors has no place for."""
+    tensors = {name: value for name, value in model.items() if isinstance(value, torch.Tensor)}
+    if others := sorted(model.keys() - tensors.keys()):
+        warnings.warn(
+            f"{path}: {', '.join(others)} is no tensor and is left out; a .pt file takes it",
+            stacklevel=3,
+        )
+    return tensors
+
+
+def _plain_dicts(value: Any) -> Any:
+    """A model's state is an OrderedDict."""
+    if isinstance(value, OrderedDict):
+        return {key: _plain_dicts(inner) for key, inner in value.items()}
+    return value
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 ``torch.distributed.checkpoint`` (DCP) writes one ``.distcp`` file a rank and an index,
 ``.metadata``. Of itself it stores no checksum, takes a pickle for the index and runs it, and
 unpickles what is not a tensor without limits. Here each file is checksummed and listed in a
-commit record, the index may name only the classes DCP writes, and values are loaded weights-only.
+commit record, the index is read without running it, and values are loaded weights-only.
 
 The files stay DCP's own: its plain ``load`` reads them too.
 """
@@ -17,35 +17,30 @@ from typing import Any, cast
 
 import torch
 from torch.distributed.checkpoint import (
-    BytesStorageMetadata,
     DefaultLoadPlanner,
+    DefaultSavePlanner,
     FileSystemReader,
     FileSystemWriter,
     Metadata,
     TensorStorageMetadata,
 )
-from torch.distributed.checkpoint._nested_dict import flatten_state_dict, unflatten_state_dict
-from torch.distributed.checkpoint._traverse import set_element
-from torch.distributed.checkpoint.filesystem import _StorageInfo
-from torch.distributed.checkpoint.metadata import (
-    _MEM_FORMAT_ENCODING,
-    ChunkStorageMetadata,
-    MetadataIndex,
-    StorageMeta,
-    TensorProperties,
-)
-from torch.distributed.checkpoint.planner import ReadItem, SavePlan, SavePlanner
+from torch.distributed.checkpoint.planner import ReadItem, SavePlan, SavePlanner, WriteItem
 from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
+from course_utils.checkpoint.torch_versions import (
+    refuse_content_unless_plain,
+    safe_loader_is_broken,
+)
 from course_utils.distributed.commit import Part, commit, measure
+from course_utils.distributed.flat import Path as Keys
+from course_utils.distributed.flat import flatten, unflatten
+from course_utils.distributed.index import INDEX, read_index
 from course_utils.errors import (
     DamagedCheckpointError,
     MismatchedCheckpointError,
     UnsafeCheckpointError,
 )
-
-INDEX = ".metadata"
 
 
 class CommittingWriter(FileSystemWriter):
@@ -96,17 +91,61 @@ class CheckedReader(FileSystemReader):
         Raises:
             UnsafeCheckpointError: it names a class or function that DCP does not write.
             DamagedCheckpointError: it cannot be read, or names a file that was not committed.
+            UnsafeCheckpointError: under PyTorch before 2.10, a value is more than plain data.
         """
         path = Path(self.path) / INDEX
         metadata = read_index(path)
         files = {info.relative_path for info in metadata.storage_data.values()}
         if unknown := sorted(files - self._parts.keys()):
             raise DamagedCheckpointError(f"{path}: it names files not committed with it: {unknown}")
+        if safe_loader_is_broken():
+            self._audit(metadata)
         return metadata
+
+    def _audit(self, metadata: Metadata) -> None:
+        """Refuse values that are more than plain data: DCP unpickles them, tensors too."""
+        for index, place in metadata.storage_data.items():
+            with open(Path(self.path) / place.relative_path, "rb") as file:
+                file.seek(place.offset)
+                name = f"{file.name}: {index.fqn}"
+                refuse_content_unless_plain(file.read(place.length), name)
+
+
+class FlatSavePlanner(DefaultSavePlanner):
+    """Saves what `flatten` returned, and notes in the index which keys each name was made of.
+
+    Args:
+        paths: each name's keys.
+    """
+
+    def __init__(self, paths: dict[str, Keys]) -> None:
+        super().__init__(flatten_state_dict=False)
+        self._paths = paths
+
+    def create_local_plan(self) -> SavePlan:
+        """Plan what this rank writes."""
+        return dataclasses.replace(super().create_local_plan(), planner_data=self._paths)
+
+    def create_global_plan(self, all_plans: list[SavePlan]) -> tuple[list[SavePlan], Metadata]:
+        """On rank 0: who writes what, and the index."""
+        paths = {name: keys for plan in all_plans for name, keys in plan.planner_data.items()}
+        plans, metadata = super().create_global_plan(all_plans)
+        return plans, dataclasses.replace(metadata, planner_data=paths)
+
+    def transform_object(self, write_item: WriteItem, object: Any) -> Any:
+        """Take the content of a file as it is."""
+        return (
+            object
+            if isinstance(object, io.BytesIO)
+            else super().transform_object(write_item, object)
+        )
 
 
 class PlainLoadPlanner(DefaultLoadPlanner):
     """Loads values that are not tensors weights-only: numbers, strings, lists, dicts."""
+
+    def __init__(self) -> None:
+        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
 
     def load_bytes(self, read_item: ReadItem, value: io.BytesIO) -> None:
         """Put one value into the state.
@@ -116,75 +155,71 @@ class PlainLoadPlanner(DefaultLoadPlanner):
         """
         name = read_item.dest_index.fqn
         try:
-            loaded = torch.load(value, weights_only=True)
+            self.state_dict[name] = torch.load(value, weights_only=True)
         except pickle.UnpicklingError as error:
             raise UnsafeCheckpointError(
                 f"{name} holds more than numbers, strings, lists and dicts; it was not loaded"
             ) from error
-        set_element(self.original_state_dict, self.mappings[name], loaded)
 
 
-def check_fits(checkpoint: Path, metadata: Metadata, state: dict[str, Any]) -> None:
+def check_fits(checkpoint: Path, metadata: Metadata, here: dict[str, Any]) -> None:
     """Refuse another model's checkpoint; DCP itself ignores what it has no place for.
 
     Args:
         checkpoint: its folder, for the message.
         metadata: its index.
-        state: what will be read of it; the model, and the optimizer if it is in there, must be
-            the same as in the checkpoint, name by name and shape by shape.
+        here: modules' states by the names of their parts; they must be the same as in the
+            checkpoint, name by name, shape by shape and dtype by dtype.
 
     Raises:
-        MismatchedCheckpointError: something is missing, left over or of another shape.
+        MismatchedCheckpointError: something is missing, left over, or of another shape or dtype.
     """
-    parts = ("model.", "optimizer.state.") if "optimizer" in state else ("model.",)
-    values = metadata.state_dict_metadata, flatten_state_dict(state)[0]
-    saved, here = (
-        {n: _shape(v) for n, v in side.items() if n.startswith(parts)} for side in values
+    prefixes = tuple(f"{part}." for part in here)
+    values = metadata.state_dict_metadata, flatten(here)[0]
+    saved, mine = (
+        {n: _kind(v) for n, v in side.items() if n.startswith(prefixes)} for side in values
     )
     wrong = [
-        f"{name} is {saved.get(name, 'missing')} in the file, {here.get(name, 'missing')} here"
-        for name in sorted(saved.keys() | here.keys())
-        if saved.get(name) != here.get(name)
+        f"{name} is {_told(theirs, own)} in the file, {_told(own, theirs)} here"
+        for name in sorted(saved.keys() | mine.keys())
+        if (theirs := saved.get(name, MISSING)) != (own := mine.get(name, MISSING))
     ]
     if wrong:
         raise MismatchedCheckpointError(
-            f"{checkpoint}: it is of another model or optimizer: {'; '.join(wrong)}; "
+            f"{checkpoint}: it is of another model: {'; '.join(wrong)}; "
             "build what it was saved from"
         )
 
 
-def empty_state(metadata: Metadata, keep: Callable[[str], bool]) -> dict[str, Any]:
-    """Return the saved state's dicts and lists with room for its values.
+def read_state(
+    reader: CheckedReader, metadata: Metadata, room: Callable[[Keys, Any], Any], read: Any
+) -> dict[str, Any]:
+    """Read values of a checkpoint into a nested state.
 
     Args:
-        metadata: the checkpoint's index.
-        keep: whether to include a value, given its dotted name.
-
-    Returns:
-        Uninitialized tensors of the saved shapes and dtypes, ``None`` for other values.
+        reader: of the checkpoint.
+        metadata: its index.
+        room: from a value's keys and its entry in the index to a tensor to read it into, None for a
+            value that is no tensor, or `SKIP`.
+        read: DCP's ``load``, called with the names and the room for each.
     """
-    values = {
-        name: _room(info) for name, info in metadata.state_dict_metadata.items() if keep(name)
-    }
-    return unflatten_state_dict(values, metadata.planner_data)
+    infos = metadata.state_dict_metadata
+    rooms = {name: room(tuple(metadata.planner_data[name]), info) for name, info in infos.items()}
+    values = {name: place for name, place in rooms.items() if place is not SKIP}
+    read(values, storage_reader=reader, planner=PlainLoadPlanner())
+    return unflatten(values, metadata.planner_data)
 
 
-def read_index(path: Path) -> Metadata:
-    """Read ``.metadata``, a pickle, allowing only the classes that DCP writes."""
-    try:
-        with open(path, "rb") as file:
-            metadata = _IndexUnpickler(file).load()
-    except UnsafeCheckpointError as error:
-        raise UnsafeCheckpointError(
-            f"{path}: {error}; it was not written by DCP, do not load it"
-        ) from None
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise DamagedCheckpointError(
-            f"{path}: the index is damaged ({error}); use an older checkpoint"
-        ) from error
-    if not isinstance(metadata, Metadata):
-        raise DamagedCheckpointError(f"{path}: it holds no index; use an older checkpoint")
-    return metadata
+def plain_room(keys: Keys, info: Any) -> torch.Tensor | None:
+    """Return room for a value on the CPU."""
+    if isinstance(info, TensorStorageMetadata):
+        return torch.empty(info.size, dtype=info.properties.dtype)
+    return None
+
+
+SKIP = object()
+Kind = tuple[str, str]
+MISSING: Kind = "missing", ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,34 +233,15 @@ class _Checked(WriteResult):
         return cls(**vars(result), part=parts[result.storage_data.relative_path])
 
 
-class _IndexUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a class the index may use."""
-        found = _INDEX_CLASSES.get((module, name))
-        dtype = getattr(torch, name, None) if module == "torch" and "." not in name else None
-        if found is None and not isinstance(dtype, torch.dtype):
-            raise UnsafeCheckpointError(f"the index would import {module}.{name}")
-        return found or dtype
-
-
-_INDEX_CLASSES: dict[tuple[str, str], Any] = {
-    (thing.__module__, thing.__qualname__): thing
-    for thing in (
-        BytesStorageMetadata, ChunkStorageMetadata, Metadata, MetadataIndex, StorageMeta,
-        TensorProperties, TensorStorageMetadata, _MEM_FORMAT_ENCODING, _StorageInfo,
-        torch.Size, torch.serialization._get_layout,
-    )
-} | {("pathlib", kind): Path for kind in ("Path", "PosixPath", "WindowsPath")}  # fmt: skip
-
-
-def _room(info: TensorStorageMetadata | BytesStorageMetadata) -> torch.Tensor | None:
-    if isinstance(info, TensorStorageMetadata):
-        return torch.empty(info.size, dtype=info.properties.dtype)
-    return None
-
-
-def _shape(value: object) -> tuple[int, ...] | str:
-    """Return a tensor's shape, whether it is in memory, spread over ranks or in an index."""
+def _kind(value: object) -> Kind:
+    """Return shape and dtype of a value in memory, spread over ranks or in an index."""
     if isinstance(value, torch.Tensor):
-        return tuple(value.shape)
-    return tuple(value.size) if isinstance(value, TensorStorageMetadata) else "not a tensor"
+        return str(tuple(value.shape)), str(value.dtype)
+    if isinstance(value, TensorStorageMetadata):
+        return str(tuple(value.size)), str(value.properties.dtype)
+    return "not a tensor", ""
+
+
+def _told(kind: Kind, other: Kind) -> str:
+    """The shape, or if that is no difference the dtype."""
+    return kind[0] if kind[0] != other[0] else kind[1]

@@ -15,9 +15,11 @@ in the data, and errors that name the file.
 All ranks must call these functions together. Without a process group they work in one process.
 """
 
+import io
 import warnings
+from collections.abc import Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +27,25 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint import Metadata
-from torch.distributed.checkpoint.state_dict import (
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
-from torch.distributed.checkpoint.stateful import Stateful
-from torch.optim import Optimizer
-from torch.utils._pytree import tree_map_only
 from zlib_ng.zlib_ng import crc32
 
 from course_utils.distributed import commit
 from course_utils.distributed.files import (
-    CheckedReader,
+    SKIP,
     CommittingWriter,
-    PlainLoadPlanner,
+    FlatSavePlanner,
     check_fits,
-    empty_state,
+    read_state,
 )
+from course_utils.distributed.flat import Path as Keys
+from course_utils.distributed.flat import flatten, room_like
 from course_utils.distributed.folder import named_errors, new_checkpoint, open_checkpoint
 from course_utils.distributed.ranks import gather, rank
-from course_utils.errors import (
-    CheckpointWriteError,
-    MismatchedCheckpointError,
-)
-from course_utils.resume.rng import RngState, seed_everything
-
-
-@dataclass
-class ShardedRun:
-    """All that decides how a run of several processes goes on.
-
-    Attributes:
-        model: each rank's share of it (``fully_shard``), or the whole.
-        optimizer: built on that model.
-        sampler: the place in the data, counted in images of the whole run, so that it means the
-            same to any number of ranks; anything with ``state_dict`` and ``load_state_dict``.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    sampler: Stateful
+from course_utils.distributed.run import ShardedRun, named_here, state_of
+from course_utils.errors import CheckpointWriteError, MismatchedCheckpointError
+from course_utils.resume.parts import ModulePart
+from course_utils.resume.rng import seed_everything
+from course_utils.resume.wrapped import without_wrappers
 
 
 def save_sharded(folder: Path, step: int, run: ShardedRun) -> Path:
@@ -85,12 +63,14 @@ def save_sharded(folder: Path, step: int, run: ShardedRun) -> Path:
         The checkpoint's own folder.
 
     Raises:
-        CheckpointWriteError: the step was saved before, or a rank could not write. Older
-            checkpoints are untouched.
+        CheckpointWriteError: the step was saved before, a rank could not write, or the run holds
+            something that could not be loaded again. Older checkpoints are untouched.
     """
+    values, paths = _to_save(run, step)
     checkpoint = new_checkpoint(folder, step)
     with named_errors(checkpoint, CheckpointWriteError):
-        dcp.save(_state_of(run), storage_writer=CommittingWriter(checkpoint))
+        writer = CommittingWriter(checkpoint)
+        dcp.save(values, storage_writer=writer, planner=FlatSavePlanner(paths))
     return checkpoint
 
 
@@ -117,11 +97,13 @@ class AsyncSaver:
             CheckpointWriteError: this save cannot start, or the one before it failed.
         """
         self.wait()
+        values, paths = _to_save(run, step)
         checkpoint = new_checkpoint(self._folder, step)
         with named_errors(checkpoint, CheckpointWriteError):
             future = dcp.async_save(
-                _state_of(run),
+                values,
                 storage_writer=CommittingWriter(checkpoint),
+                planner=FlatSavePlanner(paths),
                 process_group=self._group,
             )
         assert isinstance(future, Future)
@@ -146,11 +128,13 @@ class AsyncSaver:
         self.wait()
 
 
-def load_sharded(folder: Path, run: ShardedRun, step: int | None = None) -> int:
+def load_sharded(
+    folder: Path, run: ShardedRun, step: int | None = None, *, keep: Collection[str] = ()
+) -> int:
     """Load a checkpoint into a run of any number of ranks, and return its step.
 
     All files are verified first, then read beside the run's own tensors, which needs memory for
-    each rank's share once more: whatever goes wrong, the run is as it was before.
+    each rank's share once more: whatever goes wrong, the run is as it was before, on all ranks.
 
     Rank *n* goes on with the random numbers of the former rank *n*; a rank that did not exist
     then starts with new ones, made from the step and its number.
@@ -159,6 +143,7 @@ def load_sharded(folder: Path, run: ShardedRun, step: int | None = None) -> int:
         folder: where the run's checkpoints are.
         run: what to load into.
         step: which; else the newest that is whole, with a warning for each damaged one skipped.
+        keep: names of parts, as for ``TrainState.load_state_dict``.
 
     Raises:
         MissingCheckpointError: none was committed.
@@ -168,17 +153,16 @@ def load_sharded(folder: Path, run: ShardedRun, step: int | None = None) -> int:
     """
     checkpoint, reader = open_checkpoint(folder, step)
     metadata = reader.read_metadata()
-    state = _room_for(run, metadata)
-    check_fits(checkpoint, metadata, state)
-    _read(checkpoint, reader, state)
-    run.sampler.load_state_dict(state.get("sampler", {}))
-    set_model_state_dict(run.model, state["model"])
-    set_optimizer_state_dict(run.model, run.optimizer, state["optimizer"])
-    if "rng" in state:
-        RngState().load_state_dict(state["rng"][str(rank())])
-    else:
-        seed_everything(commit.step_of(checkpoint) * 65_537 + rank())
-    return commit.step_of(checkpoint)
+    found = commit.step_of(checkpoint)
+    check_fits(checkpoint, metadata, run.module_states())
+    with named_errors(checkpoint, MismatchedCheckpointError):
+        state = read_state(reader, metadata, run.room(metadata), dcp.load)
+    is_new = str(rank()) not in state.get("rng", {})
+    # Build 0.1 saved no counters.
+    run.load_by_name({"step": found, "epoch": run.epoch, **state}, keep)
+    if is_new:
+        seed_everything(found * 65_537 + rank())
+    return found
 
 
 def load_sharded_model(folder: Path, model: nn.Module, step: int | None = None) -> int:
@@ -187,62 +171,54 @@ def load_sharded_model(folder: Path, model: nn.Module, step: int | None = None) 
     Args and errors are those of ``load_sharded``.
     """
     checkpoint, reader = open_checkpoint(folder, step)
-    state = _beside({"model": get_model_state_dict(model)})
-    check_fits(checkpoint, reader.read_metadata(), state)
-    _read(checkpoint, reader, state)
-    set_model_state_dict(model, state["model"])
+    metadata = reader.read_metadata()
+    here = state_of(model)
+    check_fits(checkpoint, metadata, {"model": here})
+    with named_errors(checkpoint, MismatchedCheckpointError):
+        state = read_state(reader, metadata, partial(_room_of_model, here), dcp.load)
+    ModulePart("model", model).load(named_here(model, state["model"]))
     return commit.step_of(checkpoint)
 
 
-def _state_of(run: ShardedRun) -> dict[str, Any]:
-    _warn_of_unequal_buffers(run.model)
-    optimizer = _optimizer_state(run.model, run.optimizer)
-    if not run.optimizer.state:
-        optimizer["state"] = {}
-    return {
-        "model": get_model_state_dict(run.model),
-        "optimizer": optimizer,
-        "sampler": run.sampler.state_dict(),
-        "rng": {str(rank()): RngState().state_dict()},
-    }
+def _to_save(run: ShardedRun, step: int) -> tuple[dict[str, Any], dict[str, Keys]]:
+    """Return what a rank saves, and its keys; if one rank cannot, none does."""
+    run.step = step
+    values: dict[str, Any] = {}
+    paths: dict[str, Keys] = {}
+    problem = ""
+    try:
+        values, paths = flatten(run.state_by_name())
+    except CheckpointWriteError as error:
+        problem = str(error)
+    failures = [f"rank {number}: {text}" for number, text in enumerate(gather(problem)) if text]
+    if failures:
+        raise CheckpointWriteError(f"step {step} was not saved: {failures[0]}")
+    _warn_of_disagreement(run.model, values)
+    return values, paths
 
 
-def _optimizer_state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Return the optimizer's state by parameter name.
-
-    DCP fills a new optimizer's state by a step with zero gradients, which Adam counts: saved or
-    not, the run would go on from step 1. So a new optimizer is made new again.
-    """
-    is_new = not optimizer.state
-    state = get_optimizer_state_dict(model, optimizer)
-    if is_new:
-        optimizer.state.clear()
-    return state
+def _room_of_model(here: dict[str, Any], keys: Keys, info: Any) -> Any:
+    if keys[0] != "model":
+        return SKIP
+    like = here[".".join(map(str, keys[1:]))]
+    if not isinstance(like, torch.Tensor):
+        return None
+    return room_like(like, info.size, info.properties.dtype)
 
 
-def _room_for(run: ShardedRun, metadata: Metadata) -> dict[str, Any]:
-    """Return room for what this rank reads of a checkpoint."""
-    model = get_model_state_dict(run.model)
-    optimizer = _optimizer_state(run.model, run.optimizer)
-    if not any(name.startswith("optimizer.state.") for name in metadata.state_dict_metadata):
-        optimizer["state"] = {}  # saved before the first step
-    own_random = f"rng.{rank()}."
-    others = empty_state(metadata, lambda name: name.startswith(("sampler.", own_random)))
-    return _beside({"model": model, "optimizer": optimizer}) | others
-
-
-def _beside(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the same state with new tensors, to be read into."""
-    return tree_map_only(torch.Tensor, torch.empty_like, state)
-
-
-def _warn_of_unequal_buffers(model: nn.Module) -> None:
-    """Say so if ranks disagree on a buffer, as BatchNorm's statistics do: one value is saved."""
-    mine = {name: buffer for name, buffer in model.named_buffers() if type(buffer) is torch.Tensor}
+def _warn_of_disagreement(model: nn.Module, values: dict[str, Any]) -> None:
+    """Say so if ranks disagree on a value of which one is saved, as BatchNorm's statistics are."""
+    buffers = [name for name, b in model.named_buffers() if type(b) is torch.Tensor]
+    mine = {f"model.{without_wrappers(name)}" for name in buffers} & values.keys()
+    mine |= {n for n, v in values.items() if isinstance(v, io.BytesIO) and not n.startswith("rng.")}
     if not mine:
         return
-    sums = gather({name: _checksum(buffer) for name, buffer in mine.items()})
-    unequal = [name for name in mine if len({theirs[name] for theirs in sums}) > 1]
+    sums = gather({name: _checksum(values[name]) for name in sorted(mine)})
+    unequal = [
+        name.removeprefix("model.")
+        for name in sums[0]
+        if len({theirs.get(name) for theirs in sums}) > 1
+    ]
     if unequal and rank() == 0:
         warnings.warn(
             f"ranks disagree on {', '.join(unequal)}; only one rank's value is saved, so a "
@@ -251,10 +227,7 @@ def _warn_of_unequal_buffers(model: nn.Module) -> None:
         )
 
 
-def _checksum(tensor: torch.Tensor) -> int:
-    return crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-
-
-def _read(checkpoint: Path, reader: CheckedReader, state: dict[str, Any]) -> None:
-    with named_errors(checkpoint, MismatchedCheckpointError):
-        dcp.load(state, storage_reader=reader, planner=PlainLoadPlanner())
+def _checksum(value: Any) -> int:
+    if isinstance(value, io.BytesIO):
+        return crc32(value.getvalue())
+    return crc32(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

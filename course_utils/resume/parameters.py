@@ -14,7 +14,7 @@ UNKNOWN = "?"
 
 
 def named_parameters(things: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return all parameters by name: the model's without a prefix, others' after their part's name.
+    """Return all parameters by name: the model's as in it, others as ``"part:name"``.
 
     Args:
         things: a run's parts by name.
@@ -22,11 +22,11 @@ def named_parameters(things: Mapping[str, Any]) -> dict[str, Tensor]:
     named: dict[str, Tensor] = {}
     for part, thing in things.items():
         if isinstance(thing, nn.Module) and part != "ema":
-            prefix = "" if part == "model" else f"{part}."
+            prefix = "" if part == "model" else f"{part}:"
             for name, parameter in unwrapped(thing).named_parameters():
                 named[prefix + name] = parameter
         elif isinstance(thing, Tensor) and thing.requires_grad:
-            named[part] = thing
+            named[f"{part}:"] = thing
     return named
 
 

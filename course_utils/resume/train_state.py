@@ -128,7 +128,8 @@ class TrainState:
             state: what ``state_dict`` returned, saved and loaded.
             keep: names of parts. Of an optimizer or a scheduler, the settings stay as they are
                 here where they were changed since, such as ``lr`` or ``T_max``; of the optimizer,
-                also a schedule's start. A part that is not in the checkpoint stays as it is.
+                also a schedule's start. A part that is not in the checkpoint stays as it is, and
+                one that has no place here is passed over.
 
         Raises:
             MismatchedCheckpointError: a part or a name in it is missing or has no place here, or
@@ -155,8 +156,9 @@ class TrainState:
             agreed: from a failure here, or an empty string, to the first anywhere.
         """
         problems, notes = self._check(state, keep)
-        if problems:
-            raise MismatchedCheckpointError("\n".join(["the checkpoint does not fit:", *problems]))
+        misfit = "\n".join(["the checkpoint does not fit:", *problems]) if problems else ""
+        if text := agreed(misfit):
+            raise MismatchedCheckpointError(text)
         settings = state.get("about", {}).get("settings", {})
         notes += changes(settings, self._settings, keep)
         keep_settings(state, settings, self._settings, keep)
@@ -183,11 +185,11 @@ class TrainState:
             undo.add(name, kinds["rng"].remember())  # the first is the last to be put back
             gradients = {name: parameter.grad for name, parameter in parameters.items()}
             undo.add("gradients", partial(restore, parameters, gradients))
+            restore(parameters, named_here(state.get("gradients", {}), parameters))
             for name in in_order(kinds):
                 if name in state:
                     undo.add(name, kinds[name].remember())
                     kinds[name].load(state[name])
-            restore(parameters, named_here(state.get("gradients", {}), parameters))
             align_base_lrs(kinds, keep)
         except Exception as error:
             raise MismatchedCheckpointError(
@@ -208,7 +210,7 @@ class TrainState:
         """What keeps a state from being restored, and what only needs saying."""
         kinds = self._kinds()
         wanted = [*COUNTERS, "parameter_order", *(name for name in kinds if name not in keep)]
-        problems = _missing(state, wanted, {*NOTES, *kinds})
+        problems = _missing(state, wanted, {*NOTES, *kinds, *keep})
         if problems:
             return problems, []
         notes: list[str] = []
@@ -234,8 +236,8 @@ class TrainState:
 def _missing(state: Mapping[str, Any], wanted: list[str], known: Collection[str]) -> list[str]:
     absent = [f"- {name} is not in the checkpoint" for name in wanted if name not in state]
     surplus = [
-        f"- {name} is in the checkpoint only: name it as a part, TrainState(…, {name}=…), or take "
-        "it out of the state"
+        f"- {name} is in the checkpoint only: name it as a part, TrainState(…, {name}=…), or pass "
+        f"over it, keep=['{name}']"
         for name in state
         if name not in wanted and name not in known
     ]

@@ -6,12 +6,17 @@ import signal
 import sys
 import threading
 import warnings
+from itertools import islice
 from pathlib import Path
 from unittest import mock
 
 import torch
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.nn.functional import cross_entropy, dropout
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_utils.distributed import commit
 from course_utils.distributed import files as distributed_files
@@ -20,6 +25,9 @@ from course_utils.distributed.ranks import gather, rank, ranks
 from course_utils.distributed.sharded import AsyncSaver, ShardedRun, load_sharded, save_sharded
 from course_utils.errors import CheckpointError
 from course_utils.lessons import worker as distributed_worker
+from course_utils.lessons.data import digits
+from course_utils.lessons.models import MLP
+from course_utils.resume.rng import seed_everything
 from course_utils.resume.sampler import ResumableSampler
 
 CPU = torch.device("cpu")
@@ -69,6 +77,79 @@ def killed(folder: Path) -> None:
 
 def go_on(folder: Path) -> None:
     train(folder / "dropout", DROPPED, load=True)
+
+
+class WithUnused(MLP):
+    """It has a head that never gets a gradient."""
+
+    def __init__(self):
+        super().__init__(16)
+        self.unused = nn.Linear(10, 10)
+
+
+def full_run() -> ShardedRun:
+    """A run with all parts."""
+    mesh = init_device_mesh("cpu", (ranks(),))
+    torch.manual_seed(0)
+    model = WithUnused()
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.8))
+    for whole in (model, ema.module):
+        for module in (whole.features, whole.head, whole.unused, whole):
+            fully_shard(module, mesh=mesh)
+    seed_everything(rank())
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=20)
+    scaler = torch.amp.GradScaler("cpu", 4.0, growth_interval=2)
+    sampler = ResumableSampler(1437)
+    return ShardedRun(
+        model, optimizer, sampler, scheduler=scheduler, scaler=scaler, ema=ema, tokens=0
+    )
+
+
+def train_full(run: ShardedRun, micro: int, folder: Path) -> None:
+    """Two micro-batches a step, saved after each third of them: in the middle of a step too."""
+    images, labels = digits().tensors
+    while run.parts["tokens"] < micro:
+        batch = list(islice(run.sampler, 24))
+        mine = torch.tensor(batch[rank() :: ranks()])
+        logits = run.model(dropout(images[mine], DROPPED))
+        run.scaler.scale(cross_entropy(logits, labels[mine])).backward()
+        run.sampler.advance(len(batch))
+        run.parts["tokens"] += 1
+        if run.parts["tokens"] % 2 == 0:
+            run.scaler.step(run.optimizer)
+            run.scaler.update()
+            run.optimizer.zero_grad()
+            run.scheduler.step()
+            run.ema.update_parameters(run.model)
+        if run.parts["tokens"] % 3 == 0:
+            save_sharded(folder, run.parts["tokens"], run)
+
+
+def full_straight(folder: Path) -> None:
+    train_full(full_run(), 9, folder / "full")
+
+
+def full_resume(folder: Path) -> None:
+    """Go on from the newest, and save it once more elsewhere, as it was loaded."""
+    run = full_run()
+    step = load_sharded(folder / "full", run)
+    save_sharded(folder / "full_again", step, run)
+    train_full(run, 9, folder / "full")
+
+
+def full_killed(folder: Path) -> None:
+    if rank() == 1:
+        seconds = float(os.environ["KILL_AFTER"])
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    full_go_on(folder)
+
+
+def full_go_on(folder: Path) -> None:
+    run = full_run()
+    if commit.committed(folder / "full"):
+        load_sharded(folder / "full", run)
+    train_full(run, 9, folder / "full")
 
 
 def fail(folder: Path) -> None:

@@ -67,7 +67,7 @@ def assert_identical(a: object, b: object) -> None:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of 12 steps by two ranks, saved at 4, 8 and 12: with dropout, and without."""
     folder = tmp_path_factory.mktemp("straight")
-    run_ranks(2, folder, "straight")
+    run_ranks(2, folder, "straight", "full_straight")
     return folder
 
 
@@ -83,7 +83,9 @@ def resumed(straight: Path, ranks: int, folder: Path) -> Path:
         for step in (4, 8):
             name = commit.step_folder(Path(kind), step)
             shutil.copytree(straight / name, folder / name)
-    run_ranks(ranks, folder, "resume")
+    name = commit.step_folder(Path("full"), 3)  # in the middle of an accumulation
+    shutil.copytree(straight / name, folder / name)
+    run_ranks(ranks, folder, "resume", "full_resume")
     return folder
 
 
@@ -147,6 +149,23 @@ def test_other_numbers_of_ranks_continue_closely(straight: Path, by_others: Path
     for name, weights in never_stopped["model"].items():
         torch.testing.assert_close(continued["model"][name], weights, rtol=0, atol=1e-5)
         assert (weights - before["model"][name]).abs().max() > 1e-3
+
+
+PARTS = {"model", "ema", "optimizer", "gradients", "scheduler", "scaler", "sampler", "tokens"}
+
+
+def test_a_run_with_all_parts_is_continued_by_as_many_ranks(straight: Path, by_two: Path) -> None:
+    """Stopped in the middle of an accumulation; a part of it never had a gradient."""
+    assert one_file(straight / "full", 3).keys() > PARTS
+    never_stopped = one_file(straight / "full", 9)
+    assert_identical(one_file(by_two / "full", 9), never_stopped)
+    assert "unused.weight" not in never_stopped["optimizer"]["state"]
+
+
+def test_other_numbers_of_ranks_load_all_parts_bit_for_bit(straight: Path, by_others: Path) -> None:
+    saved, loaded = one_file(straight / "full", 3), one_file(by_others / "full_again", 3)
+    for part in PARTS:
+        assert_identical(loaded[part], saved[part])
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +260,16 @@ def test_a_rank_killed_at_a_random_moment_costs_no_bit(
         launch("distributed_program", tmp_path, "killed", ranks=2)
     run_ranks(2, tmp_path, "go_on")
     assert_identical(one_file(folder, 12), one_file(straight / "dropout", 12))
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_at_a_random_moment_costs_no_bit_of_any_part(
+    straight: Path, tmp_path: Path, seed: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("KILL_AFTER", str(random.Random(seed).uniform(0.05, 0.6)))
+        launch("distributed_program", tmp_path, "full_killed", ranks=2)
+    run_ranks(2, tmp_path, "full_go_on")
+    assert_identical(one_file(tmp_path / "full", 9), one_file(straight / "full", 9))

@@ -221,6 +221,34 @@ def test_what_the_failing_part_said_is_told():
         state.load_state_dict(saved)
 
 
+def test_numbers_drawn_by_a_part_that_fails_are_not_missed():
+    class Drawing(Place):
+        def load_state_dict(self, state):
+            torch.rand(1)
+            super().load_state_dict(state)
+
+    saved = new_state(place=Place()).state_dict()
+    state = new_state(seed=9, place=Drawing(fails=True))
+    drawn = torch.get_rng_state()
+    with pytest.raises(MismatchedCheckpointError):
+        state.load_state_dict(saved)
+    assert torch.equal(drawn, torch.get_rng_state())
+
+
+def test_parts_of_one_name_with_a_layer_of_the_model():
+    def new(seed):
+        seed_everything(seed)
+        model = nn.ModuleDict({"second": nn.Linear(2, 2)})
+        second, lone = nn.Linear(2, 2), nn.Parameter(torch.randn(2))
+        other = torch.optim.SGD([*second.parameters(), lone], lr=0.1)
+        first = torch.optim.SGD(model.parameters(), lr=0.1)
+        return TrainState(model, first, second=second, lone=lone, other=other)
+
+    saved, again = new(0).state_dict(), new(9)
+    again.load_state_dict(saved)
+    assert differences(again.state_dict(), saved) == []
+
+
 # Gradients
 
 
@@ -255,6 +283,17 @@ def test_gradients_that_a_step_has_used_are_not(kind):
         assert "gradients" not in state.state_dict()
     state.model(ROWS).square().mean().backward()  # into the same tensors
     assert len(state.state_dict()["gradients"]) == 4
+
+
+def test_gradients_that_were_zeroed_in_place_are_not_taken_for_used_ones():
+    """A step with gradients of zero is another one than a step without gradients."""
+    state = new_state()
+    for _ in range(2):
+        state.model(ROWS).square().mean().backward()
+        state.optimizer.step()
+        assert "gradients" not in state.state_dict()
+        state.optimizer.zero_grad(set_to_none=False)
+        assert len(state.state_dict()["gradients"]) == 4
 
 
 def test_a_new_gradient_is_never_taken_for_a_used_one():
@@ -469,6 +508,16 @@ def test_a_setting_that_a_newer_torch_has_added_is_said_if_it_is_off_and_refused
     saved["optimizer"]["param_groups"][0]["new_in_2_16"] = 0.5
     with pytest.raises(MismatchedCheckpointError, match="no setting new_in_2_16: another kind"):
         state.load_state_dict(saved)
+
+
+def test_a_setting_that_is_newer_than_the_file_keeps_its_value():
+    state = new_state(make=Masters)
+    saved = copy.deepcopy(state.state_dict())
+    again = new_state(seed=9, make=Masters)
+    again.optimizer.param_groups[0]["warmup"] = 5
+    with pytest.warns(UserWarning, match=r"optimizer\.warmup is not in the checkpoint"):
+        again.load_state_dict(saved)
+    assert again.optimizer.param_groups[0]["warmup"] == 5
 
 
 # Settings that were changed since
