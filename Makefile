@@ -11,7 +11,7 @@ SITE := $(VENV)/.site
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build run test-browser torture bench release grade formgrader lint constraints
+.PHONY: learn test build run test-browser torture matrix bench release grade formgrader lint constraints
 
 learn: $(LEARN)
 	JUPYTER_CONFIG_PATH=course_utils/lessons/jupyter $(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
@@ -30,6 +30,9 @@ test-browser: $(READY)
 
 torture: $(READY)
 	$(RUN) -m pytest -m torture tests
+
+matrix: $(READY)
+	$(RUN) -m course_utils.authoring.matrix
 
 bench: $(READY)
 	$(RUN) -m benchmarks

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.errors import MismatchedCheckpointError
+from course_utils.partial.hooks import renamed_by_model
 from course_utils.partial.names import Rename, match_keys, prefixes
 from course_utils.partial.report import LoadReport, Shape
 from course_utils.partial.shapes import Resize
@@ -31,7 +32,8 @@ def plan_partial_load(
         source: a state_dict, a checkpoint that holds one, or the path of a file with either. Of
             a file, only the tensors in the plan are read, and its pickle is never run.
         rename: a mapping, pairs of regular expression and replacement, or a function; None
-            recognises what wrappers and nesting add to keys. See `renaming.match_keys`.
+            recognises what wrappers and nesting add to keys. See `names.match_keys`. What the
+            model's own hooks rename when it loads, such as ``weight_g``, is renamed besides.
         resize: from model keys, or patterns such as ``"head.*"``, to functions that make the
             checkpoint's tensor fit another shape; see `resize`. Without one, a tensor of
             another shape is not loaded but listed under ``wrong_shape``.
@@ -46,6 +48,7 @@ def plan_partial_load(
     origin = open_source(source)
     targets = model.state_dict(keep_vars=True)
     names = match_keys([*origin.specs, *origin.extra], targets, rename)
+    names = renamed_by_model(model, names, origin.specs, targets)
     owners = {new: old for old, new in names.items() if new in targets}
     plan = _classify(model, origin, targets, owners, _resizers(resize or {}, targets))
     if not plan.loaded:

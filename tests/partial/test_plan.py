@@ -442,3 +442,50 @@ def test_of_a_large_file_only_what_fits_is_read(tmp_path):
     assert wanted.nbytes <= applied - planned < wanted.nbytes + 100_000
     assert (applied - start) / size < 0.01
     assert not model["layer"].weight.any()
+
+
+# What a model renames itself
+
+
+P = nn.utils.parametrizations
+
+
+def pair(kind):
+    """Two layers, for a prefix; the same weights each time."""
+    torch.manual_seed(3)
+    return nn.Sequential(kind(nn.Linear(4, 3)), nn.Linear(3, 2))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"model": state}])
+def test_an_older_weight_norm_loads_into_the_newer_as_torch_does(wrap):
+    old = pair(nn.utils.weight_norm)
+    state = {**old.state_dict()}
+    new, by_torch = pair(P.weight_norm), pair(P.weight_norm)
+    with torch.no_grad():
+        for parameter in [*new.parameters(), *by_torch.parameters()]:
+            parameter.zero_()
+    plan = plan_partial_load(new, wrap(state))
+    assert plan.coverage == 1
+    assert "0.parametrizations.weight.original0" in plan.renamed.values()
+    plan.apply()
+    by_torch.load_state_dict(state)
+    assert [*new.state_dict()] == [*by_torch.state_dict()]
+    for name, value in by_torch.state_dict().items():
+        assert torch.equal(new.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("harm", ["computes", "drops", "raises"])
+def test_a_hook_that_does_more_than_rename_changes_no_plan(harm):
+    model = nn.Linear(2, 2)
+
+    def hook(module, state, prefix, *_):
+        if harm == "computes":
+            state["bias"] = state.pop("bias") * 2
+        elif harm == "drops":
+            del state["bias"]
+        else:
+            raise ValueError(state["weight"].tolist())
+
+    model.register_load_state_dict_pre_hook(hook)
+    assert plan_partial_load(model, nn.Linear(2, 2).state_dict()).loaded == ("weight", "bias")
