@@ -26,6 +26,12 @@ _ALLOWED = ("allowed", "user_allowed")
 PrivateLoader = Callable[[Any, Any], Any]
 
 
+def version() -> tuple[int, int]:
+    """Return this PyTorch's version, such as ``(2, 14)``."""
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
 def private(holder: Any, name: str) -> Any:
     """Return something that PyTorch does not promise to have, None where it has not."""
     return getattr(holder, name, None)
@@ -37,8 +43,7 @@ def safe_loader_is_broken() -> bool:
     Source:
         CVE-2026-24747: PyTorch before 2.10.
     """
-    major, minor = (int(part) for part in torch.__version__.split(".")[:2])
-    return (major, minor) < (2, 10)
+    return version() < (2, 10)
 
 
 def refuse_unless_plain(file: OpenFile) -> None:

@@ -3,8 +3,10 @@
 One process does it, without a process group; it needs memory for the whole state.
 """
 
+import inspect
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ def to_one_file(folder: Path, path: Path, step: int | None = None) -> None:
         return SKIP if only_model and keys[0] != "model" else plain_room(keys, info)
 
     with named_errors(checkpoint, DamagedCheckpointError):
-        state = read_state(reader, reader.read_metadata(), room, partial(dcp.load, no_dist=True))
+        state = read_state(reader, reader.read_metadata(), room, _alone(dcp.load))
     if only_model:
         content = safetensors.torch.save(_tensors_of(path, state["model"]))
         write_atomically(path, lambda file: file.write(content))
@@ -90,8 +92,14 @@ def from_one_file(path: Path, folder: Path, step: int) -> Path:
     checkpoint = new_checkpoint(folder, step)
     with named_errors(checkpoint, CheckpointWriteError):
         writer = CommittingWriter(checkpoint)
-        dcp.save(values, storage_writer=writer, planner=FlatSavePlanner(paths), no_dist=True)
+        _alone(dcp.save)(values, storage_writer=writer, planner=FlatSavePlanner(paths))
     return checkpoint
+
+
+def _alone(work: Callable[..., Any]) -> Callable[..., Any]:
+    """DCP's load or save for one process; before PyTorch 2.9 it is that without a process group."""
+    takes_it = "no_dist" in inspect.signature(work).parameters
+    return partial(work, no_dist=True) if takes_it else work
 
 
 def _tensors_of(path: Path, model: dict[str, Any]) -> dict[str, torch.Tensor]:

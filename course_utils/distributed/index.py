@@ -94,7 +94,16 @@ class _IndexUnpickler(pickle.Unpickler):
             return str
         if module in ("pathlib", "pathlib._local") and name in _PATHS:
             return PurePosixPath
+        if (module, name) in (("builtins", "getattr"), ("__builtin__", "getattr")):
+            return _member
         raise UnsafeCheckpointError(f"the index would import {module}.{name}")
+
+
+def _member(kind: Any, name: str) -> Any:
+    """A member of an enumeration, which Python 3.11.0 to 3.11.3 pickles as an attribute."""
+    if not (isinstance(kind, type) and issubclass(kind, _Written)):
+        raise UnsafeCheckpointError(f"the index would import builtins.getattr of {kind!r}")
+    return kind(name)
 
 
 _PATHS = {"Path", "PosixPath", "WindowsPath"}

@@ -29,6 +29,7 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 from zlib_ng.zlib_ng import crc32
 
+from course_utils.checkpoint.torch_versions import version
 from course_utils.distributed import commit
 from course_utils.distributed.files import (
     SKIP,
@@ -98,6 +99,8 @@ class AsyncSaver:
         """
         self.wait()
         values, paths = _to_save(run, step)
+        if version() < (2, 13):  # it copies what is on a GPU; 2.6 saves the CPU's as it changes
+            values = {n: v.clone() if isinstance(v, torch.Tensor) else v for n, v in values.items()}
         checkpoint = new_checkpoint(self._folder, step)
         with named_errors(checkpoint, CheckpointWriteError):
             future = dcp.async_save(

@@ -25,6 +25,7 @@ from course_utils.distributed.index import read_index
 from course_utils.errors import (
     CheckpointWriteError,
     MismatchedCheckpointError,
+    UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
 from course_utils.resume import ResumableSampler, differences, seed_everything
@@ -369,6 +370,32 @@ def test_an_index_of_a_newer_torch_is_read(tmp_path, monkeypatch):
     again = new_run(9)
     load_sharded(tmp_path, again)
     assert same(run, again) == []
+
+
+def test_an_index_that_another_python_wrote_is_read(tmp_path, monkeypatch):
+    """Python 3.11.0 to 3.11.3 pickles a member of an enumeration as an attribute of it."""
+    checkpoint = save_sharded(tmp_path, 2, new_run())
+    path = checkpoint / ".metadata"
+    before, metadata = read_index(path), pickle.loads(path.read_bytes())
+    kind = torch.distributed.checkpoint.metadata._MEM_FORMAT_ENCODING
+    by_name = lambda member, protocol: (getattr, (kind, member.name))  # noqa: E731
+    monkeypatch.setattr(kind, "__reduce_ex__", by_name)
+    path.write_bytes(pickle.dumps(metadata))
+    assert read_index(path) == before
+    for target in (torch.Size, getattr):
+        path.write_bytes(pickle.dumps(Reach(target)))
+        with pytest.raises(UnsafeCheckpointError, match=r"builtins\.getattr"):
+            read_index(path)
+
+
+class Reach:
+    """Reaches for an attribute of something that is allowed."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return getattr, (self.target, "__init__")
 
 
 def widen(path):
