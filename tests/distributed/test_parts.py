@@ -1,6 +1,7 @@
 """A sharded run has the parts and the rules of a TrainState: what is saved can be loaded."""
 
 import copy
+import importlib.util
 import pickle
 import warnings
 from pathlib import Path
@@ -30,6 +31,10 @@ from course_utils.errors import (
 )
 from course_utils.resume import ResumableSampler, differences, seed_everything
 
+DATA = Path(__file__).parent / "data"
+SPEC = importlib.util.spec_from_file_location("make_of_other_versions", DATA / "make.py")
+make = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(make)
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 ROWS = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
 
@@ -370,6 +375,18 @@ def test_an_index_of_a_newer_torch_is_read(tmp_path, monkeypatch):
     again = new_run(9)
     load_sharded(tmp_path, again)
     assert same(run, again) == []
+
+
+@pytest.mark.parametrize("version", ["2_6", "2_15"])
+def test_a_folder_that_another_torch_wrote_is_loaded(version):
+    run = make.new_run(5.0)
+    assert load_sharded(DATA / f"torch_{version}", run) == 2
+    assert run.parts["tokens"] == 3
+    assert torch.allclose(run.model.weight, torch.full((1, 2), 2.2))
+    assert run.model.bias.tolist() == [3.0]
+    momentum = run.optimizer.state[run.model.weight]["momentum_buffer"]
+    assert momentum.tolist() == [[8.0, 8.0]]
+    assert run.model.bias not in run.optimizer.state
 
 
 def test_an_index_that_another_python_wrote_is_read(tmp_path, monkeypatch):
