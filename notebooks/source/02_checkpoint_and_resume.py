@@ -367,6 +367,7 @@ with lesson.expect_error(
 lesson.show_source(RngState)
 
 # %%
+seed_everything(0)
 torch.save(RngState().state_dict(), scratch / "all.pt")
 expected = (random.random(), np.random.rand(), torch.rand(1).item())
 seed_everything(1234)

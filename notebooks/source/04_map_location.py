@@ -363,8 +363,11 @@ def step():
 with lesson.expect_error(AssertionError, match="If capturable=True"):
     step()
 devices.move_optimizer(optimizer)
+counter = optimizer.state[model[0].weight]["step"]
+before = int(counter)
 step()
-print("steps done:", int(optimizer.state[model[0].weight]["step"]))
+print("and now a step is taken: the counter went up by", int(counter) - before)
+assert int(counter) == before + 1
 lesson.show_source(devices.move_optimizer)
 
 # %% [markdown]

@@ -311,6 +311,7 @@ assert paths and all(path.startswith(b"/") for path in paths)
 # them. The result has no parameters left: it is for running, not for training or saving a `state_dict`.
 
 # %%
+torch.manual_seed(0)
 scripted = torch.jit.script(DigitsCNN().eval())
 frozen = torch.jit.freeze(scripted)
 print(
