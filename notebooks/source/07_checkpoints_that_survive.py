@@ -32,6 +32,7 @@
 
 # %%
 import os
+import shutil
 import signal
 import time
 import warnings
@@ -89,6 +90,7 @@ scratch = lesson.start("07_checkpoints_that_survive")
 
 # %%
 deaths = saves_that_die(scratch)
+left_behind = list(scratch.glob(".saving-*"))  # for section 2
 for saver in ("torch.save", "save_checkpoint"):
     remains = [death.remains for death in deaths if death.saver == saver]
     print(f"{saver:16}", {kind: remains.count(kind) for kind in ("old", "new", "lost")})
@@ -207,7 +209,8 @@ import torch.distributed.checkpoint as dcp
 from course_utils.lessons.faults import count_calls
 
 weights, folder = {"weight": torch.ones(1000)}, scratch / "counted"
-folder.mkdir(exist_ok=True)
+shutil.rmtree(folder, ignore_errors=True)
+folder.mkdir()
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")
     lesson.show_table(
@@ -253,7 +256,7 @@ lesson.show_source(write_atomically)
 # The processes that died above left such files. One more save clears them away:
 
 # %%
-print("left behind:", len(list(scratch.glob(".saving-*"))), "file")
+print("left behind by the processes that died:", len(left_behind), "file")
 save_checkpoint(scratch / "save_checkpoint.pt", {"name": "newer"})
 print("after one more save:", len(list(scratch.glob(".saving-*"))))
 assert load_checkpoint(scratch / "save_checkpoint.pt") == {"name": "newer"}
@@ -465,6 +468,7 @@ print("files after each save:", [len(steps) for steps in present])
 # Now the newest file is damaged. `restore` says so, and takes the next:
 
 # %%
+manager.save({"step": 800}, 800, {"accuracy": 0.91})  # whole, also when this cell runs again
 flip_bit(manager.latest(), "data.pkl", position=0, bit=3)
 with lesson.show_warnings():
     state = CheckpointManager(run).restore()
