@@ -14,7 +14,7 @@ FOR_TEST := course,export,test,instructor,frameworks
 .PHONY: learn test build run test-browser torture matrix bench release grade formgrader lint constraints
 
 learn: $(LEARN)
-	JUPYTER_CONFIG_PATH=course_utils/lessons/jupyter $(RUN) -m jupyterlab --notebook-dir=notebooks notebooks/00_start_here.ipynb
+	$(RUN) -m course_utils learn
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadscope --durations=10 --nbval --nbval-sanitize-with notebooks/nbval_sanitize.cfg tests notebooks

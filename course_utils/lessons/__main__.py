@@ -1,4 +1,4 @@
-"""``python -m course_utils.lessons learn``: make or refresh your copy of the course; open it."""
+"""``python -m course_utils learn``: make or refresh your copy of the course; open it."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from course_utils.lessons import learn
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m course_utils.lessons", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m course_utils", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="learn")
     command = commands.add_parser("learn", help="make or refresh your own copy, and open it")
     command.add_argument("folder", nargs="?", type=Path, default=learn.DEFAULT)

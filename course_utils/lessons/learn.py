@@ -23,9 +23,6 @@ DEFAULT = COURSE.parent / "my-course"
 FIRST_PAGE = "00_start_here.ipynb"
 HANDED_OUT = ("*.ipynb", "exercises/*.ipynb", "data/*")
 NOTES = ".course.json"
-LAB = ".lab"
-# Create Assignment, Validate and the Nbgrader menu are for instructors.
-NOT_FOR_LEARNERS = {"@jupyter/nbgrader": True}
 
 
 @dataclass
@@ -89,22 +86,14 @@ def refresh(folder: Path = DEFAULT, course: Path = COURSE) -> Refresh:
 
 def lab(folder: Path) -> int:
     """Open JupyterLab on a learner's copy; return its exit status when it is closed."""
-    prepare_lab(folder)
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}"]
-    return subprocess.call([*command, str(folder / FIRST_PAGE)], env=environment(folder))
+    return subprocess.call([*command, str(folder / FIRST_PAGE)], env=environment())
 
 
-def prepare_lab(folder: Path) -> None:
-    """Write the settings of a learner's JupyterLab; `environment` leads to them."""
-    settings = folder / LAB / "labconfig"
-    settings.mkdir(parents=True, exist_ok=True)
-    page = {"disabledExtensions": NOT_FOR_LEARNERS}
-    (settings / "page_config.json").write_text(json.dumps(page), encoding="utf-8")
-
-
-def environment(folder: Path) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the environment of a learner's JupyterLab: ``ckpt`` is found, nbgrader is not."""
-    paths = {"PATH": str(Path(sys.executable).parent), "JUPYTER_CONFIG_PATH": str(folder / LAB)}
+    settings = Path(__file__).with_name("jupyter")
+    paths = {"PATH": str(Path(sys.executable).parent), "JUPYTER_CONFIG_PATH": str(settings)}
     for name, first in paths.items():
         paths[name] = os.pathsep.join(filter(None, (first, os.environ.get(name))))
     return {**os.environ, **paths}

@@ -34,7 +34,7 @@
 # ## Where your work is kept
 #
 # You work in **your own copy** of the course, in the folder `my-course`. `make learn` (or
-# `python -m course_utils.lessons learn`) made it, and brings it up to date without touching what you
+# `python -m course_utils learn`) made it, and brings it up to date without touching what you
 # changed:
 #
 # | a notebook was changed | then the next `make learn` |

@@ -28,6 +28,8 @@ LEARNERS_LAB = ROOT / "course_utils/lessons/jupyter"
 EXTENSIONS = """
 import json
 from jupyter_server.serverapp import ServerApp
+
+from course_utils.lessons import learn
 app = ServerApp()
 app.initialize(["--no-browser", "--port=0", "--allow-root"], new_httpserver=False)
 print(json.dumps({name: e.enabled for name, e in app.extension_manager.extensions.items()}))
@@ -158,6 +160,5 @@ def test_a_learners_lab_leaves_the_instructors_menus_out():
 
 
 def test_make_learn_starts_that_lab():
-    assert (
-        f"JUPYTER_CONFIG_PATH={LEARNERS_LAB.relative_to(ROOT)} " in (ROOT / "Makefile").read_text()
-    )
+    assert "$(RUN) -m course_utils learn\n" in (ROOT / "Makefile").read_text()
+    assert learn.environment()["JUPYTER_CONFIG_PATH"].startswith(str(LEARNERS_LAB))

@@ -52,7 +52,6 @@ def lab(tmp_path_factory, theme):
     """The address of a JupyterLab in this theme that serves a learner's copy."""
     folder = tmp_path_factory.mktemp("lab")
     learn.refresh(folder / "mine")
-    learn.prepare_lab(folder / "mine")
     settings = folder / "lab" / "settings"
     settings.mkdir(parents=True)
     themes = {"@jupyterlab/apputils-extension:themes": {"theme": THEMES[theme]}}
