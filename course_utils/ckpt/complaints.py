@@ -31,11 +31,6 @@ class Complaint:
         }
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: ``"1 tensor"``, ``"2 tensors"``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def warning(topic: str, what: str, remedy: str) -> Complaint:
     """Return a complaint about what will go wrong sooner or later."""
     return Complaint(Severity.WARNING, topic, what, remedy)

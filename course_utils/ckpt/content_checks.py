@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from course_utils.ckpt.complaints import Complaint, counted, note, warning
+from course_utils.ckpt.complaints import Complaint, note, warning
 from course_utils.ckpt.parts import Parts
+from course_utils.ckpt.report import counted
 from course_utils.ckpt.wrappers import find_wrapped, strips_rightly
 from course_utils.formats.contents import CHECKPOINT, SAFETENSORS, Contents
 from course_utils.formats.dtypes import PER_BYTE, is_float

@@ -5,12 +5,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from course_utils.ckpt.complaints import Complaint, counted, note, warning
+from course_utils.ckpt.complaints import Complaint, note, warning
 from course_utils.ckpt.content_checks import CONTENT_CHECKS
 from course_utils.ckpt.not_finite import not_finite
 from course_utils.ckpt.parts import find_parts, role_of
 from course_utils.ckpt.progress import Progress
-from course_utils.ckpt.report import FINE, PROBLEM, Report
+from course_utils.ckpt.report import FINE, PROBLEM, Report, counted
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PICKLE, SAFETENSORS, Contents

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from course_utils.ckpt.key_tree import key_tree, shared_with
-from course_utils.ckpt.report import FINE, IMPOSSIBLE, NO_CHECKPOINT, Report
+from course_utils.ckpt.report import FINE, IMPOSSIBLE, NO_CHECKPOINT, Report, counted
 from course_utils.ckpt.values import values_of
 from course_utils.errors import CheckpointError
 from course_utils.files.contents import open_contents
@@ -25,7 +25,8 @@ def report(options: argparse.Namespace) -> Report:
 def _with_tensors(contents: Contents, as_json: bool) -> Report:
     tensors, others, size = contents.tensors, contents.others, contents.source.size
     total = sum(info.nbytes for info in tensors.values())
-    headline = f"{len(tensors):,} tensors of {total:,} bytes in a {contents.kind} of {size:,} bytes"
+    held = f"{counted(len(tensors), 'tensor')} of {counted(total, 'byte')}"
+    headline = f"{held} in a {contents.kind} of {size:,} bytes"
     if others:
         headline += f", and {len(others):,} that are not read"
     data: dict[str, Any] = {"kind": contents.kind, "bytes": size}
@@ -81,8 +82,7 @@ def _notes(contents: Contents, values: Any) -> list[str]:
     if contents.collided:
         names = ", ".join(sorted(contents.collided)[:5])
         notes.append(
-            f"{len(contents.collided):,} names stand for more than one tensor each, and the later "
-            f"ones are shown with a ' added: {names}"
+            f"more than one tensor has the name {names}; the later ones are shown with a ' added"
         )
     if values.left_out:
         notes.append(f"{values.left_out:,} more values are not shown")

@@ -68,11 +68,13 @@ def find_parts(contents: Contents) -> Parts:
         if _take(parts, path, key, node) or id(node) in seen or depth > DEEPEST:
             continue
         seen.add(id(node))
-        children = list(_children(node))
-        if key not in CONFIGURATIONS:
-            parts.positions += [_join(path, k) for k, v in children if _is_position(k, v)]
-        inner = [(k, v) for k, v in reversed(children) if isinstance(v, _LOOKED_AT)]
-        pending += [(_join(path, k), k, v, depth + 1) for k, v in inner]
+        inner = []
+        for name, value in _children(node):
+            if isinstance(value, _LOOKED_AT):
+                inner.append((_join(path, name), name, value, depth + 1))
+            if key not in CONFIGURATIONS and _is_position(name, value):
+                parts.positions.append(_join(path, name))
+        pending += reversed(inner)
     return parts
 
 

@@ -40,3 +40,8 @@ def refusal(error: BaseException, status: int) -> Report:
     data = {"error": {"type": kind, "message": str(error)}}
     words = {"DamagedCheckpointError": "damaged", "NotACheckpointError": NO_CHECKPOINT}
     return Report(status, words.get(kind, "not possible"), str(error), data)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``"1 tensor"``, ``"2 tensors"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -3,7 +3,7 @@
 import argparse
 
 from course_utils.ckpt.progress import Progress
-from course_utils.ckpt.report import FINE, PROBLEM, Report
+from course_utils.ckpt.report import FINE, PROBLEM, Report, counted
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.formats.contents import OTHER_ZIP, PICKLE, Contents
 from course_utils.formats.open import require_tensors
@@ -43,7 +43,7 @@ def report(options: argparse.Namespace) -> Report:
 
 def _headline(found: Verification) -> str:
     if found.damage:
-        return f"damaged in {len(found.damage):,} places"
+        return f"damaged in {counted(len(found.damage), 'place')}"
     if found.verdict is Verdict.SOUND:
         return f"sound, {found.checked:,} records agree with their checksums"
     return found.verdict.value

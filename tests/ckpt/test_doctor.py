@@ -196,6 +196,7 @@ def test_overlapping_views_waste_nothing(save):
     views = {"a": line[:6000], "b": line[3000:], "c": line.unfold(0, 100, 1), "d": line[::2]}
     assert examine(save(views)) == []
     assert problems(save({"a": line[:100], "b": line[50:150]})) == {"slice"}
+    assert problems(save(dict.fromkeys("abcd", line[:3000]))) == {"slice"}
 
 
 def test_an_expanded_tensor_is_read_as_it_lies(save):

@@ -105,7 +105,7 @@ def test_inspect_shows_what_it_cannot_read(save, run, run_json):
     _, text = run("inspect", path)
     assert "<sparse_coo>" in text
     assert "s: sparse_coo, not read: its layout is sparse" in text
-    assert "1 names stand for more than one tensor each" in text
+    assert "more than one tensor has the name a.b;" in text
     _, (found,) = run_json("inspect", path)
     assert [(o["name"], o["class"], o["shape"]) for o in found["other_tensors"]] == [
         ("s", "sparse_coo", [3, 3])
