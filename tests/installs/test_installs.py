@@ -12,6 +12,8 @@ import pytest
 from declared import PROJECT, ROOT, normal, requirements
 from packaging.requirements import Requirement
 
+from course_utils.lessons import learn
+
 # The extra that each wing tells who lacks it.
 NEED_AN_EXTRA = {
     "checkpoint": "torch",
@@ -29,7 +31,6 @@ EXTENSIONS = """
 import json
 from jupyter_server.serverapp import ServerApp
 
-from course_utils.lessons import learn
 app = ServerApp()
 app.initialize(["--no-browser", "--port=0", "--allow-root"], new_httpserver=False)
 print(json.dumps({name: e.enabled for name, e in app.extension_manager.extensions.items()}))
