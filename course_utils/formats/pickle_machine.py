@@ -9,12 +9,14 @@ from itertools import count, islice
 from typing import Any, BinaryIO
 
 from course_utils.formats.pickle_nodes import (
+    APPENDED,
     Call,
     Global,
     MalformedPickleError,
     OrderedDictNode,
     PersistentId,
-)  # fmt: skip
+    Twice,
+)
 
 MAX_OPCODES = 20_000_000  # a checkpoint of 20,000 tensors has 600,000
 ORDERED_DICT = Global("collections", "OrderedDict")
@@ -128,7 +130,7 @@ class Machine:
 
     def new_object_with_keywords(self, _: Any) -> None:
         function, arguments, keywords = self.take(3)
-        self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ")
+        self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ_EX")
 
     def instance(self, argument: str) -> None:
         arguments = tuple(self.pop_mark())
@@ -154,7 +156,7 @@ class Machine:
             target.state = state
         elif isinstance(target, Call):
             # A second BUILD would run a second __setstate__: keep both.
-            target.state = state if target.state is None else (target.state, state)
+            target.state = state if target.state is None else Twice((target.state, state))
         else:
             raise MalformedPickleError(f"sets attributes on a {type(target).__name__}")
 
@@ -171,7 +173,7 @@ class Machine:
         elif isinstance(target, set):
             target.update(map(_key, values))
         elif isinstance(target, Call):
-            target.items.extend((None, value) for value in values)
+            target.items.extend((APPENDED, value) for value in values)
         else:
             raise MalformedPickleError(f"appends to a {type(target).__name__}")
 
