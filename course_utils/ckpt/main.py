@@ -17,7 +17,8 @@ from rich.console import Console
 from course_utils.ckpt.diff import changes_table, diff
 from course_utils.ckpt.doctor import complaints_table, examine
 from course_utils.ckpt.key_tree import key_tree, shared_with
-from course_utils.ckpt.rewrite import slim, strip_prefix
+from course_utils.ckpt.slim import slim
+from course_utils.ckpt.strip_prefix import strip_prefix
 from course_utils.errors import CheckpointError, CheckpointWriteError, MissingCheckpointError
 from course_utils.files.contents import damaged_records, open_contents
 from course_utils.formats.judge import Verdict
@@ -148,13 +149,14 @@ def _convert(options: argparse.Namespace) -> _Report:
 
 
 def _strip_prefix(options: argparse.Namespace) -> _Report:
-    renamed = strip_prefix(options.file, options.out, options.prefix)
+    renamed = strip_prefix(options.file, options.out, options.prefix).renamed
     table = Table(renamed.items(), ["was", "is"])
     return _Report(True, f"{options.out}: {len(renamed)} keys renamed", table, renamed)
 
 
 def _slim(options: argparse.Namespace) -> _Report:
-    before, after = slim(options.file, options.out)
+    done = slim(options.file, options.out)
+    before, after = done.before, done.after
     headline = f"{options.out}: {after:,} bytes instead of {before:,}"
     return _Report(True, headline, None, {"before": before, "after": after})
 

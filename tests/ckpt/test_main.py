@@ -13,12 +13,9 @@ from torch import nn
 from course_utils.ckpt.diff import diff
 from course_utils.ckpt.doctor import examine
 from course_utils.ckpt.main import main
-from course_utils.ckpt.rewrite import slim, strip_prefix
-from course_utils.errors import MismatchedCheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats import elements
 from course_utils.lessons.measure import reading
-from course_utils.resume.compare import differences
 
 
 def training_state():
@@ -213,38 +210,6 @@ def test_tied_weights_are_no_live_reference(save):
     assert topics(save(state)) == []
 
 
-def test_slim(save, tmp_path, run):
-    state = {"a": torch.rand(100_000)[:5], "b": torch.rand(3), "n": 3}
-    status, text = run("slim", save(state), tmp_path / "out.pt")
-    assert status == 0
-    assert "instead of 40" in text
-    assert (tmp_path / "out.pt").stat().st_size < 4000
-    assert not differences(torch.load(tmp_path / "out.pt"), state)
-    assert slim(tmp_path / "out.pt", tmp_path / "again.pt")[1] < 4000
-
-
-def test_strip_prefix_keeps_the_versions_of_modules(save, tmp_path):
-    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    wrapped = nn.DataParallel(model).state_dict()
-    strip_prefix(save({"model": wrapped, "list": [1, (2,)]}), tmp_path / "out.pt")
-    loaded = torch.load(tmp_path / "out.pt")
-    assert not differences(loaded["model"], model.state_dict())
-    assert loaded["model"]._metadata["1"] == {"version": 2}
-    assert loaded["list"] == [1, (2,)]
-    model.load_state_dict(loaded["model"])
-
-
-def test_strip_prefix_of_ones_own_and_refusals(save, tmp_path, run):
-    path, out = save({"net.w": torch.ones(1), "w": torch.ones(2)}), tmp_path / "out.pt"
-    with pytest.raises(MismatchedCheckpointError, match="one name"):
-        strip_prefix(path, out, "net.")
-    with pytest.raises(MismatchedCheckpointError, match="no key has a prefix"):
-        strip_prefix(path, out)
-    path = save({"net.w": torch.ones(1)})
-    assert run("strip-prefix", path, out, "--prefix", "net.")[0] == 0
-    assert list(torch.load(out)) == ["w"]
-
-
 def test_what_is_not_possible(tmp_path, run, save):
     status, text = run("inspect", tmp_path / "no.pt")
     assert (status, "no such file" in text) == (2, True)
@@ -253,14 +218,6 @@ def test_what_is_not_possible(tmp_path, run, save):
     assert run("slim", save({}), tmp_path / "no" / "out.pt")[0] == 2
     found = json.loads(run("verify", "--json", tmp_path / "text.pt")[1])
     assert found["error"] == "NotACheckpointError"
-
-
-def test_what_only_torch_notices_is_damage(tmp_path, run):
-    path, out = tmp_path / "a.pt", tmp_path / "out.pt"
-    path.write_bytes(hostile.zip_checkpoint(b"\x80\x02" + hostile.tensor(shape=(5,)) + b"."))
-    status, text = run("slim", path, out)
-    assert (status, "torch cannot load it" in text) == (1, True)
-    assert not out.exists()
 
 
 def test_names_cannot_command_the_terminal(save, run):
