@@ -115,38 +115,28 @@ class _Piece(NamedTuple):
 def _rewrite(contents: Contents, tree: Any) -> dict[str, Content]:
     """Let all tensors refer to new storages, and return their contents by record name."""
     views, bare = views_in(tree)
-    kept = {storage_of(reference).key for reference in bare}
+    whole = {storage_of(reference).key for reference in bare}  # not by tensors
     by_storage: dict[str, list[View]] = {}
     for view in views:
         by_storage.setdefault(view.info.storage or "", []).append(view)
     records: dict[str, Content] = {}
     for key, group in by_storage.items():
-        if key in kept or any(view.info.dtype in PER_BYTE for view in group):
-            kept.add(key)
+        if key in whole or any(view.info.dtype in PER_BYTE for view in group):
+            bare += [view.reference for view in group]
             continue
         for piece in _pieces(group):
             number = str(len(records))
             records[f"data/{number}"] = _content(contents, piece)
             for view in piece.views:
                 _move(view, piece, number)
-    _renumber(contents, [*bare, *(view.reference for view in views)], kept, records)
-    return records
-
-
-def _renumber(
-    contents: Contents, references: list[PersistentId], kept: set[str], records: dict[str, Content]
-) -> None:
-    """Give storages that stay whole their numbers after the others'."""
     numbers: dict[str, str] = {}
-    seen = set()
-    for reference in references:
+    for reference in {id(reference): reference for reference in bare}.values():
         key = storage_of(reference).key
-        if key in kept and id(reference) not in seen:
-            if key not in numbers:
-                numbers[key] = str(len(records))
-                records[f"data/{numbers[key]}"] = copied(contents, contents.records[f"data/{key}"])
-            seen.add(id(reference))
-            reference.value = (*reference.value[:2], numbers[key], *reference.value[3:])
+        if key not in numbers:
+            numbers[key] = str(len(records))
+            records[f"data/{numbers[key]}"] = copied(contents, contents.records[f"data/{key}"])
+        reference.value = (*reference.value[:2], numbers[key], *reference.value[3:])
+    return records
 
 
 def _pieces(group: list[View]) -> list[_Piece]:

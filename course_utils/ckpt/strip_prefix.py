@@ -65,6 +65,21 @@ def strip_prefix(
     return Stripped(Path(out), strip(contents, out, prefix, overwrite))
 
 
+def strippable(contents: Contents, prefix: str | None = None) -> dict[str, str]:
+    """Return what `strip_prefix` would rename, from old to new keys; nothing is written.
+
+    Raises:
+        MismatchedCheckpointError: two keys would become one.
+    """
+    if contents.kind == SAFETENSORS:
+        names = _new_names(contents, list(contents.tensors), prefix)
+    else:
+        names = {}
+        for node in _state_dicts(contents.tree):
+            names |= _new_names(contents, [key for key in node if isinstance(key, str)], prefix)
+    return {old: new for old, new in names.items() if old != new}
+
+
 def _strip_checkpoint(
     contents: Contents, out: str | os.PathLike[str], prefix: str | None, overwrite: bool
 ) -> dict[str, str]:

@@ -11,12 +11,13 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from course_utils.ckpt import strip_prefix as module
-from course_utils.ckpt.strip_prefix import strip_prefix
+from course_utils.ckpt.strip_prefix import strip_prefix, strippable
 from course_utils.errors import (
     CheckpointWriteError,
     DamagedCheckpointError,
     MismatchedCheckpointError,
 )
+from course_utils.files.contents import open_contents
 from course_utils.resume.compare import differences
 
 
@@ -40,6 +41,7 @@ def test_a_whole_training_state(files):
     state = {"model": wrapped, "scheduler": scheduler.state_dict(), **odd}
     loaded, renamed = stripped(state, files)
     assert renamed == {f"module.{key}": key for key in model.state_dict()}
+    assert strippable(open_contents(files[0])) == renamed
     assert not differences(loaded["model"], model.state_dict())
     assert loaded["model"]._metadata == model.state_dict()._metadata
     assert {key: loaded[key] for key in odd} == odd
@@ -72,6 +74,7 @@ class Own(nn.Module):
 )
 def test_a_childs_own_name_stays(files, model):
     torch.save({"module": model.state_dict()}, files[0])
+    assert strippable(open_contents(files[0])) == {}
     with pytest.raises(MismatchedCheckpointError, match="nothing to strip"):
         strip_prefix(*files)
 
