@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from course_utils.ckpt.diff import changes_table, diff
+from course_utils.ckpt.diff import diff
 from course_utils.ckpt.doctor import complaints_table, examine
 from course_utils.ckpt.key_tree import key_tree, shared_with
 from course_utils.ckpt.slim import slim
@@ -124,12 +124,12 @@ def _audit(options: argparse.Namespace) -> _Report:
 
 
 def _diff(options: argparse.Namespace) -> _Report:
-    changes = diff(options.file, options.other)
+    found = diff(options.file, options.other)
     return _Report(
-        not changes,
-        f"{len(changes)} differences" if changes else "the same, to the last bit",
-        changes_table(changes) if changes else None,
-        [asdict(change) for change in changes],
+        found.same,
+        found.headline,
+        found.table if found.changes else None,
+        [asdict(change) for change in found.changes],
     )
 
 

@@ -89,6 +89,7 @@ class OtherTensor(NamedTuple):
         shape: length of each dimension, None where the file does not say.
         dtype: by torch's name, None where the file does not say.
         reason: why it cannot be read.
+        node: the call that would make it.
     """
 
     name: str
@@ -96,6 +97,7 @@ class OtherTensor(NamedTuple):
     shape: tuple[int, ...] | None
     dtype: str | None
     reason: str
+    node: Any = None
 
 
 class StorageInfo(NamedTuple):

@@ -14,13 +14,14 @@ from course_utils.formats.pickle_nodes import (
 )
 
 KEY_DEPTH = 32  # containers in containers inside a set or a key
+MOST_PARTS = 2_000_000  # containers inside a set or a key
 
 
 _Items = list[tuple[Any, Any]]
 
 
 class NotPlainError(ValueError):
-    """A value cannot be compared by what it says: it is an object, or nested too deep."""
+    """A value cannot be compared by what it says."""
 
 
 def nodes(root: Any) -> Iterator[Any]:
@@ -71,33 +72,50 @@ class SetOf:
         return f"<{'frozenset' if self.is_frozen else 'set'} of {len(self.items):,}>"
 
 
-def frozen(node: Any, depth: int = 0) -> Any:
+def frozen(node: Any) -> Any:
     """Return something equal for equal values and for no others: True is not 1, nor is 1.0.
 
-    Minus zero is not zero; a NaN equals one of the same bits.
+    Minus zero is not zero; a NaN equals one of the same bits. Calls are equal if all that they
+    are made of is.
 
     Raises:
-        NotPlainError: it is more than plain values and calls of them, or too deep.
+        NotPlainError: it refers to a storage, or it is nested too deep, or too large.
     """
-    if depth > KEY_DEPTH:
-        raise NotPlainError("nested too deep to be compared")
-    node = plain(node)
-    kind = type(node)
-    if kind is float:
-        return (float, struct.pack(">d", node))
-    if kind is complex:
-        return (complex, struct.pack(">2d", node.real, node.imag))
-    if kind in (bool, int, str, bytes, type(None), Global, Appended):
-        return (kind, node)
-    if kind is bytearray:
-        return (kind, bytes(node))
-    if isinstance(node, SetOf):
-        return (SetOf, node.is_frozen, frozenset(frozen(item, depth + 1) for item in node.items))
-    if kind in (tuple, list):
-        return (kind, *(frozen(item, depth + 1) for item in node))
-    if kind is Call and not node.items and node.state is None:
-        return (Call, frozen(node.function), frozen(node.arguments, depth + 1))
-    raise NotPlainError(f"{describe(node)} is an object, which cannot be compared as a value")
+    return _Freezer().freeze(node, 0)
+
+
+class _Freezer:
+    def __init__(self) -> None:
+        self._left = MOST_PARTS  # shared parts can make a small tree exponentially large
+
+    def freeze(self, node: Any, depth: int) -> Any:
+        node = plain(node)
+        kind = type(node)
+        if kind is float:
+            return (float, struct.pack(">d", node))
+        if kind is complex:
+            return (complex, struct.pack(">2d", node.real, node.imag))
+        if kind in (bool, int, str, bytes, type(None), Global, Appended):
+            return (kind, node)
+        if kind is bytearray:
+            return (kind, bytes(node))
+        self._left -= 1
+        if depth > KEY_DEPTH or not self._left:
+            raise NotPlainError("nested too deep, or too large, to be compared as a value")
+        if isinstance(node, SetOf):
+            return (SetOf, node.is_frozen, frozenset(self._all(node.items, depth)))
+        if kind in (tuple, list):
+            return (kind, *self._all(node, depth))
+        if isinstance(node, dict):
+            items = self._all([part for item in node.items() for part in item], depth)
+            return (kind, items, self.freeze(getattr(node, "state", None), depth + 1))
+        if kind is Call:
+            parts = [node.function, node.arguments, node.state, *map(tuple, node.items)]
+            return (Call, self._all(parts, depth))
+        raise NotPlainError(f"{describe(node)} cannot be compared as a value")
+
+    def _all(self, nodes: Any, depth: int) -> tuple[Any, ...]:
+        return tuple(self.freeze(node, depth + 1) for node in nodes)
 
 
 def is_value(node: Any) -> bool:

@@ -10,11 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.ckpt.diff import diff
 from course_utils.ckpt.doctor import examine
 from course_utils.ckpt.main import main
 from course_utils.files.contents import open_contents
-from course_utils.formats import elements
 from course_utils.lessons.measure import reading
 
 
@@ -119,7 +117,8 @@ def test_audit(tmp_path, run):
 
 def test_diff(save, run):
     a, b = training_state(), training_state()
-    assert run("diff", save(a), save(b, "b.pt")) == (0, "the same, to the last bit\n")
+    status, text = run("diff", save(a), save(b, "b.pt"))
+    assert (status, text.startswith("the same, to the last bit: ")) == (0, True)
     b["model"]["0.weight"][1, 2] += 0.5
     b["model"]["0.bias"] = b["model"]["0.bias"].double()
     b["model"]["1.weight"] = torch.ones(4)
@@ -137,19 +136,6 @@ def test_diff(save, run):
         ("extra", "only in the second"): ("float32 (1,)", None),
         ("epoch", "value"): ("3 and 4", None),
     }
-
-
-def test_diff_tells_minus_zero_and_nan_and_reads_in_blocks(save, monkeypatch):
-    monkeypatch.setattr(elements, "BLOCK", 64)
-    one = torch.arange(100.0)
-    two = one.clone()
-    two[99] = float("nan")
-    state = {"w": one, "z": torch.tensor([0.0]), "t": one.view(10, 10).T, "n": two}
-    changed = {"w": two, "z": torch.tensor([-0.0]), "t": one.view(10, 10).T.contiguous(), "n": two}
-    found = {c.name: (c.detail, c.largest) for c in diff(save(state), save(changed, "b.pt"))}
-    assert found["w"] == ("1 of 100", pytest.approx(float("nan"), nan_ok=True))
-    assert found["z"] == ("1 of 1", 0.0)
-    assert set(found) == {"w", "z"}  # "t" has other strides in the file, and the same elements
 
 
 def topics(path):
