@@ -62,7 +62,7 @@ def _compare_elements(left: Side, right: Side) -> Iterator[Change]:
     for a, b in _paired(left, right):
         if one.dtype == two.dtype and a == b:
             continue
-        from course_utils.ckpt.numbers import compare  # with NumPy; equal bytes do without
+        from course_utils.numbers import compare  # with NumPy; equal bytes do without
 
         count, distance = compare(a, b, one.dtype, two.dtype)
         differing += count

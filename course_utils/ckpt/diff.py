@@ -18,7 +18,7 @@ ASPECTS = ("order", "layout", "sharing", "device", "requires_grad", "class", "at
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing two files has shown.
+    """What comparing two files has shown; a sequence of changes, and so false if there is none.
 
     Attributes:
         changes: where they differ, or cannot be compared.
@@ -31,6 +31,12 @@ class Comparison:
     tensors: int
     values: int | None
     ignored: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
 
     @property
     def same(self) -> bool:

@@ -9,7 +9,7 @@ from course_utils.errors import UnsupportedCheckpointError
 from course_utils.files.read_back import misread, pieces_of, read_back
 from course_utils.files.write_new import write_new
 from course_utils.files.zip_writer import ArchiveWriter, Content, Stream
-from course_utils.formats.contents import Contents
+from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_writer import UnwritableError, write_pickle
 from course_utils.formats.torch_layout import ALIGNMENT
@@ -72,7 +72,7 @@ def write_checkpoint(
         CheckpointWriteError: nothing was written.
     """
     pickle = _pickled(source, tree)
-    alignment = alignment_of(source)
+    alignment = alignment_of(source) if source.kind == CHECKPOINT else ALIGNMENT
     if alignment > LARGEST_ALIGNMENT:
         raise UnsupportedCheckpointError(f"{source.path}: its data are aligned to {alignment:,}.")
 

@@ -59,6 +59,36 @@ def decode(data: bytes, dtype: str) -> Array | None:
     return np.frombuffer(data, np.dtype(name).newbyteorder("<"))
 
 
+def encode(values: Array, dtype: str) -> bytes:
+    """Return numbers as elements of float64, float32, float16 or bfloat16, rounded to nearest.
+
+    Args:
+        values: floats of any kind, as `decode` returns them.
+        dtype: of the elements.
+
+    Raises:
+        OverflowError: finite numbers are beyond its largest one; says how many.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if dtype == "bfloat16":
+            data = _to_bfloat16(values.astype(np.float32))
+            found = _bfloat16(data)
+        else:
+            found = values.astype(np.dtype(dtype).newbyteorder("<"))
+            data = found.tobytes()
+    beyond = int((np.isinf(found) & np.isfinite(values)).sum())
+    if beyond:
+        raise OverflowError(f"{beyond:,} of its elements are beyond the largest {dtype}")
+    return data
+
+
+def _to_bfloat16(values: Array) -> bytes:
+    bits = values.view(np.uint32)
+    rounded = bits + 0x7FFF + (bits >> 16 & 1)  # to nearest, ties to even
+    rounded = np.where(np.isnan(values), bits | 0x400000, rounded)
+    return (rounded >> 16).astype("<u2").tobytes()
+
+
 def _count(a: bytes, b: bytes, size: int) -> int:
     rows = (np.frombuffer(data, np.uint8).reshape(-1, size) for data in (a, b))
     return int(np.not_equal(*rows).any(1).sum())

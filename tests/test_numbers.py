@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils.ckpt.numbers import compare, decode
 from course_utils.formats.dtypes import ITEMSIZE
+from course_utils.numbers import compare, decode
 
 BYTES = torch.arange(256, dtype=torch.uint8)
 PAIRS = torch.arange(65536, dtype=torch.int32).to(torch.uint16)
