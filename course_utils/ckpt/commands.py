@@ -17,11 +17,12 @@ folders in a folder are left out. COMMAND --help shows examples."""
 
 
 class Option(NamedTuple):
-    """An option: its name, what it does, and the name of its value if it takes one."""
+    """An option: its name, what it does, the name of its value, whether it may be repeated."""
 
     name: str
     text: str
     value: str | None = None
+    repeated: bool = False
 
 
 class Command(NamedTuple):
@@ -44,6 +45,20 @@ _JSON = Option("--json", "print JSON, as docs/ckpt-json.md describes it")
 _FORCE = Option("--force", "replace the file OUT if there is one")
 _STRICT = Option("--strict", "exit status 1 for files without checksums as well")
 _PREFIX = Option("--prefix", "what to take away; default: what wrappers add", "PREFIX")
+_ONLY_TENSORS = Option("--tensors-only", "compare tensors by name, and nothing else of the files")
+_IGNORE = Option(
+    "--ignore",
+    "leave out of the comparison, with commas between: order, layout, sharing, device, "
+    "requires_grad, class, attributes",
+    "ASPECTS",
+)
+_CHOICE = (
+    Option("--key", "only what stands under this key, for example model", "KEY"),
+    Option("--only", "only tensors whose name matches; may be repeated", "PATTERN", True),
+    Option("--exclude", "no tensor whose name matches; may be repeated", "PATTERN", True),
+    Option("--rename", "pattern and replacement; may be repeated", "OLD=NEW", True),
+    Option("--dtype", "of floats: float64, float32, float16, bfloat16", "DTYPE"),
+)
 SHELLS = ("bash", "zsh", "fish")
 
 COMMANDS = {
@@ -66,12 +81,17 @@ COMMANDS = {
     ),
     "diff": Command(
         "show which tensors and values differ, and by how much",
-        ("first", "second"), (_JSON,),
-        ("diff before.pt after.pt", "diff model.pt model.safetensors"),
+        ("first", "second"), (_ONLY_TENSORS, _IGNORE, _JSON),
+        ("diff before.pt after.pt", "diff --tensors-only model.pt model.safetensors"),
     ),
     "convert": Command(
-        "write a safetensors file",
-        ("file", "out"), (_FORCE, _JSON), ("convert model.pt model.safetensors",),
+        "write the tensors to a safetensors file, or from one to a checkpoint",
+        ("file", "out"), (*_CHOICE, _FORCE, _JSON),
+        (
+            "convert model.pt model.safetensors",
+            "convert --key model --dtype bfloat16 run.pt weights.safetensors",
+            "convert model.safetensors model.pt",
+        ),
     ),
     "strip-prefix": Command(
         "write a copy without a prefix in its keys",
@@ -81,6 +101,10 @@ COMMANDS = {
     "slim": Command(
         "write a copy without bytes that no tensor shows",
         ("file", "out"), (_FORCE, _JSON), ("slim large.pt small.pt",),
+    ),
+    "rescue": Command(
+        "save from a damaged checkpoint the tensors that can be proved",
+        ("file", "out"), (_FORCE, _JSON), ("rescue damaged.pt rescued.pt",),
     ),
     "completion": Command(
         "print a script that completes commands, options and files in a shell",
@@ -159,6 +183,8 @@ def _parser() -> _Parser:
             kind: dict[str, Any] = {"metavar": option.value}
             if option.value is None:
                 kind = {"action": "store_true"}
+            elif option.repeated:
+                kind |= {"action": "append", "default": []}
             added.add_argument(option.name, help=option.text, **kind)
     return parser
 

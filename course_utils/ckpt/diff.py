@@ -1,62 +1,111 @@
-"""Which tensors of two files differ, and by how much; one block of each in memory at a time."""
+"""What differs between two files: every tensor to the last bit, every value, node by node."""
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 
-import torch
-from torch import Tensor
-
-from course_utils.ckpt.report import FINE, PROBLEM, Report
+from course_utils.ckpt.changes import NOT_COMPARED, Change
+from course_utils.ckpt.compare_nodes import NodeComparison
+from course_utils.ckpt.report import FINE, IMPOSSIBLE, PROBLEM, Report, refusal
 from course_utils.files.contents import open_contents
-from course_utils.formats.contents import Contents
-from course_utils.formats.elements import blocks
+from course_utils.formats.contents import SAFETENSORS, Contents
 from course_utils.formats.open import require_tensors
-from course_utils.formats.tensors import TensorInfo
-from course_utils.formats.values import plain_values
+from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
+
+# What can be left out of the comparison, beside values: of tensors and containers.
+ASPECTS = ("order", "layout", "sharing", "device", "requires_grad", "class", "attributes")
 
 
 @dataclass(frozen=True)
-class Change:
-    """One place at which two files differ.
+class Comparison:
+    """What comparing two files has shown; a sequence of changes, and so false if there is none.
 
     Attributes:
-        name: dotted path of the tensor or value.
-        what: for example "only in the first", "shape", "elements".
-        detail: the two shapes, or how many elements differ.
-        largest: the largest absolute difference of two elements; None where none were compared,
-            NaN where a number stands against NaN.
+        changes: where they differ, or cannot be compared.
+        tensors: pairs of tensors that were compared.
+        values: pairs of values that were compared; None if only tensors were.
+        ignored: what played no part.
     """
 
-    name: str
-    what: str
-    detail: str
-    largest: float | None = None
+    changes: tuple[Change, ...]
+    tensors: int
+    values: int | None
+    ignored: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    @property
+    def same(self) -> bool:
+        """Whether everything that was to be compared could be, and is the same."""
+        return not self.changes
+
+    @property
+    def headline(self) -> str:
+        """The result in a line, with what it rests on."""
+        what = f"{self.tensors:,} tensors"
+        what += "" if self.values is None else f" and {self.values:,} values"
+        left_out = ("values",) if self.values is None else ()
+        ignored = ", ".join([*left_out, *self.ignored])
+        note = f" (not compared: {ignored})" if ignored else ""
+        unknown = sum(change.what == NOT_COMPARED for change in self.changes)
+        if self.same:
+            return f"the same, to the last bit: {what}{note}"
+        if unknown == len(self.changes):
+            return f"no difference found, but {unknown:,} places could not be compared{note}"
+        more = f", {unknown:,} of them places that could not be compared" if unknown else ""
+        return f"{len(self.changes):,} differences{more}{note}"
+
+    @property
+    def table(self) -> Table:
+        """The changes as a table."""
+        return changes_table(self.changes)
 
 
-def diff(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> list[Change]:
-    """Compare two checkpoints or safetensors files to the last bit. Neither is run.
+def diff(
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    *,
+    tensors_only: bool = False,
+    ignore: Collection[str] = (),
+) -> Comparison:
+    """Compare two checkpoints or safetensors files. Neither is run.
 
-    Tensors of other shapes are not compared further; of other dtypes, by value.
+    Args:
+        first, second: the files.
+        tensors_only: compare tensors by their dotted names, and nothing else about the files:
+            whether a checkpoint and what was converted from it hold the same tensors. Ignores
+            all of `ASPECTS`.
+        ignore: what plays no part, of `ASPECTS`: the order of keys, the steps between elements,
+            what shares memory (or is one object), devices, ``requires_grad``, whether a tensor is
+            a parameter, what is set on tensors.
 
     Raises:
         CheckpointError: one of them cannot be read; see `anatomy.read_archive`.
+        ValueError: there is no such aspect.
     """
+    unknown = set(ignore) - set(ASPECTS)
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))}: not one of {', '.join(ASPECTS)}")
     left, right = (require_tensors(open_contents(path)) for path in (first, second))
-    changes: list[Change] = []
-    for name in dict.fromkeys([*left.tensors, *right.tensors]):
-        if name in left.tensors and name in right.tensors:
-            changes += _compare(left, right, name)
-        else:
-            side, archive = ("first", left) if name in left.tensors else ("second", right)
-            info = archive.tensors[name]
-            changes.append(Change(name, f"only in the {side}", f"{info.dtype} {info.shape}"))
-    return [*changes, *_compare_values(left, right)]
+    ignored = tuple(a for a in ASPECTS if tensors_only or a in ignore)
+    walk = NodeComparison(left, right, frozenset(ignored))
+    if tensors_only:
+        changes = list(_by_name(walk, left, right))
+    elif left.kind == right.kind != SAFETENSORS:
+        changes = list(walk.changes("", left.tree, right.tree))
+    else:
+        changes = [*_by_name(walk, left, right), *_metadata(walk, left, right)]
+    values = None if tensors_only else walk.values
+    return Comparison(tuple(changes), walk.tensors, values, ignored)
 
 
-def changes_table(changes: list[Change]) -> Table:
+def changes_table(changes: Collection[Change]) -> Table:
     """Return changes as a table."""
     rows = [
         (c.name, c.what, c.detail, "" if c.largest is None else f"{c.largest:.6g}") for c in changes
@@ -64,87 +113,65 @@ def changes_table(changes: list[Change]) -> Table:
     return Table(rows, ["name", "differs in", "how", "largest difference"])
 
 
-def _compare(left: Contents, right: Contents, name: str) -> Iterator[Change]:
-    one, two = left.tensors[name], right.tensors[name]
-    if one.shape != two.shape:
-        yield Change(name, "shape", f"{one.shape} and {two.shape}")
-        return
-    if one.dtype != two.dtype:
-        yield Change(name, "dtype", f"{one.dtype} and {two.dtype}")
-    if one.record is None or two.record is None:
-        return
-    differing, largest = 0, torch.tensor(0.0, dtype=torch.float64)
-    for a, b in _paired(_numbers(left, name), _numbers(right, name)):
-        if one.dtype == two.dtype and torch.equal(_bytes(a), _bytes(b)):
-            continue
-        changed = _changed(a, b)
-        differing += int(changed.sum())
-        distance = (_number(a[changed]) - _number(b[changed])).abs().double()
-        largest = torch.cat([largest.view(1), distance]).max()  # NaN wins
-    if differing:
-        count = f"{differing:,} of {_numel(one):,}"
-        yield Change(name, "elements", count, float(largest))
+def _by_name(walk: NodeComparison, left: Contents, right: Contents) -> Iterator[Change]:
+    """Compare tensors by their dotted names, wherever they stand in their files."""
+    for name in sorted(left.collided | right.collided):
+        yield Change(name, NOT_COMPARED, "more than one tensor has this dotted name")
+    names = dict.fromkeys([*left.tensors, *left.others, *right.tensors, *right.others])
+    for name in names:
+        one, two = _named(left, name), _named(right, name)
+        if isinstance(one, OtherTensor) and isinstance(two, OtherTensor):
+            yield from walk.changes(name, one.node, two.node)
+        elif isinstance(one, TensorInfo) and isinstance(two, TensorInfo):
+            if not (one.part_of and two.part_of):  # compared with what they are a part of
+                yield from walk.tensors_differ(one, two)
+                if one.quantizer or two.quantizer:
+                    yield from walk.changes(f"{name}.quantizer", one.quantizer, two.quantizer)
+        elif one and two:
+            kinds = (x.kind if isinstance(x, OtherTensor) else "a plain tensor" for x in (one, two))
+            yield Change(name, "kind", " and ".join(kinds))
+        elif one:
+            yield Change(name, "only in the first", f"{one.dtype} {one.shape}")
+        elif two:
+            yield Change(name, "only in the second", f"{two.dtype} {two.shape}")
 
 
-def _numbers(contents: Contents, name: str) -> Iterator[Tensor]:
-    dtype = getattr(torch, contents.tensors[name].dtype)
-    for block in blocks(contents, name):
-        yield torch.frombuffer(bytearray(block), dtype=dtype)
+def _named(contents: Contents, name: str) -> TensorInfo | OtherTensor | None:
+    """Return a tensor; in a safetensors file, another name of it may stand in the metadata."""
+    found = contents.tensors.get(name) or contents.others.get(name)
+    if found is None and contents.kind == SAFETENSORS:
+        found = contents.tensors.get(contents.tree.get(name, ""))
+    return found
 
 
-def _changed(a: Tensor, b: Tensor) -> Tensor:
-    if a.dtype != b.dtype:
-        return _number(a) != _number(b)
-    return (_bytes(a) != _bytes(b)).view(len(a), -1).any(1)
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.view(torch.uint8)
-
-
-def _number(tensor: Tensor) -> Tensor:
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
-
-
-def _numel(info: TensorInfo) -> int:
-    return info.nbytes // info.itemsize
-
-
-def _paired(left: Iterator[Tensor], right: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield equally long pieces of two sequences that are cut in different places."""
-    a = b = torch.empty(0)
-    while True:
-        a = a if len(a) else next(left, a)
-        b = b if len(b) else next(right, b)
-        length = min(len(a), len(b))
-        if not length:
-            return
-        yield a[:length], b[:length]
-        a, b = a[length:], b[length:]
-
-
-def _compare_values(left: Contents, right: Contents) -> Iterator[Change]:
-    one, two = plain_values(left)[0], plain_values(right)[0]
-    for name in dict.fromkeys([*one, *two]):
-        if name in one and name in two:
-            if repr(one[name]) != repr(two[name]):
-                yield Change(name, "value", f"{one[name]!r} and {two[name]!r}")
-        else:
-            side = "first" if name in one else "second"
-            yield Change(name, f"only in the {side}", repr(one.get(name, two.get(name))))
+def _metadata(walk: NodeComparison, left: Contents, right: Contents) -> Iterator[Change]:
+    if left.kind == right.kind:
+        yield from walk.changes("__metadata__", left.tree, right.tree)
+    else:
+        yield Change(
+            "(all values)",
+            NOT_COMPARED,
+            f"a {left.kind} and a {right.kind} hold them differently; compare tensors only",
+        )
 
 
 def report(options: argparse.Namespace) -> Report:
     """Compare ``options.first`` with ``options.second``, for the command line."""
-    changes = diff(options.first, options.second)
+    ignore = options.ignore.split(",") if options.ignore else []
+    try:
+        found = diff(
+            options.first, options.second, tensors_only=options.tensors_only, ignore=ignore
+        )
+    except ValueError as error:
+        return refusal(error, IMPOSSIBLE)
     data = {
         "first": options.first,
         "second": options.second,
-        "differences": [asdict(change) for change in changes],
+        "tensors": found.tensors,
+        "values": found.values,
+        "not_compared": list(found.ignored),
+        "differences": [asdict(change) for change in found],
     }
-    if not changes:
-        return Report(FINE, "the same", "the same, to the last bit", data)
-    table = changes_table(changes)
-    return Report(PROBLEM, "different", f"{len(changes):,} differences", data, table)
+    if found.same:
+        return Report(FINE, "the same", found.headline, data)
+    return Report(PROBLEM, "different", found.headline, data, found.table)

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-# Nothing but the wrapper itself writes these, wherever they stand in a key: torch.compile,
-# FullyShardedDataParallel, torch's checkpoint_wrapper.
-PRIVATE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-# DataParallel and DistributedDataParallel; many models have a child of that name as well.
-PARALLEL = "module"
+from course_utils.formats.wrappers import WRAPPERS
+
+PARALLEL = "module"  # of DataParallel and others; many models have a child of that name as well
+# Nothing but the wrapper itself writes these, wherever they stand in a key.
+PRIVATE = tuple(sorted(WRAPPERS - {PARALLEL}))
 AVERAGES = {"ema", "averaged", "average", "swa", "shadow"}  # keep `module.` as their own
 
 

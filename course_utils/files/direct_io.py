@@ -25,7 +25,9 @@ PAGE = 4096  # O_DIRECT asks no coarser alignment
 class BlockWriter:
     """Append bytes to an empty file. Leaving the ``with`` body hands all of them to the system.
 
-    They are flushed to the disk only by a later ``fsync``.
+    They are flushed to the disk only by a later ``fsync``. If the body raises, the rest is not
+    written; an interrupt while that is waited for ends the waiting. The file may be closed at
+    any time: the thread that writes has a descriptor of its own.
 
     Args:
         descriptor: of the file, open for writing.
@@ -36,17 +38,11 @@ class BlockWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._direct = _set_direct(descriptor, True)
-        self._full: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
-        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
-        self._error: BaseException | None = None
+        self._disk = _Disk(descriptor)
         self._made = 1
         self._held: list[tuple[int, memoryview]] = []
         self._hold: range = range(0)  # blocks with these positions wait for `patch`
         self._block, self._start, self._filled = _new_block(), 0, 0
-        # No thread pool: those take no work any more once the interpreter begins to exit.
-        self._thread = threading.Thread(target=self._write_blocks, name="checkpoint-writer")
-        self._thread.start()
 
     @property
     def position(self) -> int:
@@ -75,22 +71,26 @@ class BlockWriter:
                 block[first - start : last - start] = data[first - position : last - position]
         self._hold = range(0)
         for start, block in self._held:
-            self._full.put((start, block))
+            self._disk.write(start, block)
         self._held.clear()
 
     def __enter__(self) -> "BlockWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        size = self.position
-        if kind is None:
-            self._full.put((self._start, self._block[: self._filled + -self._filled % PAGE]))
-        self._full.put(None)
-        self._thread.join()
-        if kind is None:
-            if self._error:
-                raise self._error
-            os.ftruncate(self._descriptor, size)
+        try:
+            if kind is None:
+                rest = self._block[: self._filled + -self._filled % PAGE]
+                self._disk.write(self._start, rest)
+                self._disk.finish()
+                os.ftruncate(self._descriptor, self.position)
+        finally:
+            self._disk.abort()
+
+    def __del__(self) -> None:
+        """End the thread also where an interrupt came between two steps of ours."""
+        if disk := vars(self).get("_disk"):
+            disk.abort(wait=False)
 
     def _append(self, data: memoryview, crc32: int = 0) -> int:
         while data:
@@ -108,37 +108,87 @@ class BlockWriter:
         if self._hold and self._hold.start < self._start + BLOCK and self._start < self._hold.stop:
             self._held.append((self._start, self._block))
         else:
-            self._full.put((self._start, self._block))
+            self._disk.write(self._start, self._block)
         self._block = self._free_block()
         self._start, self._filled = self._start + BLOCK, 0
 
     def _free_block(self) -> memoryview:
-        if self._error:
-            raise self._error
         if self._made < BLOCKS:
             self._made += 1
             return _new_block()
+        return self._disk.written()
+
+
+class _Disk:
+    """A thread that writes blocks, and all it needs: it may outlive whoever gives it work.
+
+    No thread pool: those take no work any more once the interpreter begins to exit. A daemon,
+    so that an interpreter whose main thread was interrupted can exit; who waits for the save
+    keeps it alive.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._file = open(os.dup(descriptor), "wb", buffering=0)  # noqa: SIM115 - the thread's
+        self._direct = _set_direct(descriptor, True)
+        self._full: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._aborted = False
+        self._thread: threading.Thread | None = None
+
+    def write(self, position: int, block: memoryview) -> None:
+        """Have a block written; the first one starts the thread."""
+        self._raise_error()
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._write_blocks, name="checkpoint-writer", daemon=True
+            )
+            self._thread.start()
+        self._full.put((position, block))
+
+    def written(self) -> memoryview:
+        """Return a block that has been written."""
+        self._raise_error()
         return self._free.get()
+
+    def finish(self) -> None:
+        """Wait until all is written."""
+        self._full.put(None)
+        if self._thread:
+            self._thread.join()
+        self._raise_error()
+
+    def abort(self, *, wait: bool = True) -> None:
+        """Write no more, and end the thread; after ``finish`` there is nothing left to do."""
+        self._aborted = True
+        self._full.put(None)
+        if wait and self._thread and self._thread.is_alive():
+            self._thread.join()
+
+    def _raise_error(self) -> None:
+        if self._error:
+            raise self._error
 
     def _write_blocks(self) -> None:
         """Write what comes until None does; after an error only give the blocks back."""
-        while job := self._full.get():
-            position, block = job
-            try:
-                if not self._error:
+        with self._file:
+            while job := self._full.get():
+                position, block = job
+                try:
                     self._write(position, block)
-            except BaseException as error:
-                self._error = error
-            self._free.put(block)
+                except BaseException as error:
+                    self._error = error
+                self._free.put(block)
 
     def _write(self, position: int, data: memoryview) -> None:
-        while data:
+        while data and not self._aborted and not self._error:
             try:
-                written = os.pwrite(self._descriptor, data, position)
+                written = os.pwrite(self._file.fileno(), data, position)
             except OSError as error:
                 if error.errno != errno.EINVAL or not self._direct:
                     raise
-                self._direct = not _set_direct(self._descriptor, False)  # it was worth a try
+                # It was worth a try.
+                self._direct = not _set_direct(self._file.fileno(), False)
                 continue
             if not written:
                 raise OSError(errno.EIO, "the system wrote nothing and gave no reason")

@@ -1,16 +1,36 @@
 """Write the archive of a checkpoint in one pass over the tensors' memory."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Union
 
-import torch
-from torch import UntypedStorage
 from zlib_ng import zlib_ng
 
 from course_utils.files.direct_io import BLOCK, STEP, BlockWriter
 from course_utils.formats.zip_layout import CRC_POSITION, Entry, descriptor, directory, local_header
 
+if TYPE_CHECKING:  # bytes are written without torch; a storage brings it along
+    from torch import UntypedStorage
+
 PREFIX = "archive/"  # what torch writes when it is given a file and not a name
+
+
+class Stream:
+    """The bytes of a record, given piece by piece when they are written.
+
+    Args:
+        size: of all pieces together, in bytes.
+        pieces: are read once.
+    """
+
+    def __init__(self, size: int, pieces: Iterable[bytes]) -> None:
+        self._size, self.pieces = size, pieces
+
+    def __len__(self) -> int:
+        return self._size
+
+
+Content = Union[bytes, Stream, "UntypedStorage"]
 
 
 class ArchiveWriter:
@@ -29,12 +49,12 @@ class ArchiveWriter:
         self._alignment = alignment
         self.entries: list[Entry] = []
 
-    def add(self, name: str, content: bytes | UntypedStorage) -> None:
+    def add(self, name: str, content: Content) -> None:
         """Append a record.
 
         Args:
             name: without the archive's prefix.
-            content: bytes, or a storage on any device.
+            content: bytes, a stream of them, or a storage on any device.
         """
         size = len(content)
         entry = Entry((PREFIX + name).encode(), self._out.position, size)
@@ -70,19 +90,24 @@ class ArchiveWriter:
             self._out.__exit__(kind, *rest)
 
 
-def _bytes(content: bytes | UntypedStorage) -> bytes:
+def _bytes(content: Content) -> bytes:
     if isinstance(content, bytes):
         return content
-    if _is_on_cpu(content):
+    if not isinstance(content, Stream) and _is_on_cpu(content):
         return ctypes.string_at(content.data_ptr(), len(content))
     return b"".join(_pieces(content))
 
 
-def _pieces(content: bytes | UntypedStorage) -> Iterator[memoryview]:
+def _pieces(content: Content) -> Iterator[memoryview]:
     """Give a record's bytes: memory as it is, a device's through one pinned buffer."""
     if isinstance(content, bytes):
         yield memoryview(content)
         return
+    if isinstance(content, Stream):
+        yield from (memoryview(piece) for piece in content.pieces)
+        return
+    import torch
+
     data = torch.empty(0, dtype=torch.uint8, device=content.device).set_(content)
     if _is_on_cpu(content):
         yield data.numpy().data
@@ -92,5 +117,5 @@ def _pieces(content: bytes | UntypedStorage) -> Iterator[memoryview]:
         yield buffer[: len(part)].copy_(part).numpy().data
 
 
-def _is_on_cpu(storage: UntypedStorage) -> bool:
+def _is_on_cpu(storage: "UntypedStorage") -> bool:
     return storage.device.type == "cpu"

@@ -24,13 +24,23 @@ def blocks(contents: Contents, name: str) -> Iterator[bytes]:
         DamagedCheckpointError: bytes are missing.
         ValueError: it has no elements in the file (meta device).
     """
-    info = contents.tensors[name]
-    if info.record is None:
-        raise ValueError(f"{name} is on the meta device: it has no values")
-    in_order = info.dtype in PER_BYTE or info.stride == dense(info.shape)
-    pieces = _in_order(contents, info) if in_order else iter([_gathered(contents, info)])
-    for piece in pieces:
+    yield from blocks_of(contents, contents.tensors[name])
+
+
+def blocks_of(contents: Contents, info: TensorInfo) -> Iterator[bytes]:
+    """Yield what `blocks` does, of a tensor by its description."""
+    for piece in raw_blocks(contents, info):
         yield _plain(piece, info, contents.byteorder)
+
+
+def raw_blocks(contents: Contents, info: TensorInfo) -> Iterator[bytes]:
+    """Yield what `blocks_of` does, but as the file has it: byte order and bits are not applied."""
+    if info.record is None:
+        raise ValueError(f"{info.name} is on the meta device: it has no values")
+    if info.dtype in PER_BYTE or info.stride == dense(info.shape):
+        yield from _in_order(contents, info)
+    else:
+        yield _gathered(contents, info)
 
 
 def _in_order(contents: Contents, info: TensorInfo) -> Iterator[bytes]:

@@ -81,7 +81,7 @@ def _walk(root: Any, limit: int) -> Iterator[tuple[str, TensorInfo | OtherTensor
             raise MalformedPickleError("its references multiply without end")
         found = tensor_at(path, node) if isinstance(node, Call) else None
         if found is not None:
-            yield path, found
+            yield path, found._replace(node=node) if isinstance(found, OtherTensor) else found
         if isinstance(found, TensorInfo) or _is_in(id(node), above):
             continue
         inside = (above[0] + 1 if above else 1, id(node), above)

@@ -129,7 +129,7 @@ def _judge_call(call: Call) -> tuple[Verdict, str | None]:
         safe = isinstance(arguments, tuple) and len(arguments) == 3
         safe = safe and _is(arguments[1], "builtins.object") and isinstance(arguments[0], Global)
         return (_verdict_on_import(arguments[0]) if safe else Verdict.WOULD_RUN_CODE), None
-    if call.opcode == "NEWOBJ":
+    if call.opcode.startswith("NEWOBJ"):
         return max(_verdict_on_import(function), Verdict.NEEDS_GLOBALS, key=lambda v: v.rank), None
     return (Verdict.NEEDS_GLOBALS if name in VALUE_TYPES else Verdict.WOULD_RUN_CODE), None
 

@@ -7,12 +7,14 @@ from itertools import count
 from typing import Any
 
 from course_utils.formats.pickle_nodes import (
+    APPENDED,
     Call,
     Global,
     MalformedPickleError,
     OrderedDictNode,
     PersistentId,
-)  # fmt: skip
+    Twice,
+)
 
 ORDERED_DICT = Global("collections", "OrderedDict")
 KEY_ITEMS = 100  # in a tuple used as a key; shared parts can make it exponentially large
@@ -120,7 +122,7 @@ class Machine:
 
     def new_object_with_keywords(self, _: Any) -> None:
         function, arguments, keywords = self.take(3)
-        self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ")
+        self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ_EX")
 
     def instance(self, pair: tuple[str, str]) -> None:
         arguments = tuple(self.pop_mark())
@@ -146,7 +148,7 @@ class Machine:
             target.state = state
         elif isinstance(target, Call):
             # A second BUILD would run a second __setstate__: keep both.
-            target.state = state if target.state is None else (target.state, state)
+            target.state = state if target.state is None else Twice((target.state, state))
         else:
             raise MalformedPickleError(f"sets attributes on a {type(target).__name__}")
 
@@ -163,7 +165,7 @@ class Machine:
         elif isinstance(target, set):
             target.update(map(hashable, values))
         elif isinstance(target, Call):
-            target.items.extend((None, value) for value in values)
+            target.items.extend((APPENDED, value) for value in values)
         else:
             raise MalformedPickleError(f"appends to a {type(target).__name__}")
 

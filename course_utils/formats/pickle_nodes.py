@@ -28,7 +28,7 @@ class Call:
         arguments: what it would be called with; a tuple, unless the pickle plays tricks.
         opcode: the instruction that calls it. ``NEWOBJ`` calls only ``function.__new__``.
         state: what ``__setstate__`` or ``__dict__`` would get afterwards, or None.
-        items: keys and values that would be set on it, or items appended (with key None).
+        items: keys and values that would be set on it, or items appended (with key `APPENDED`).
     """
 
     function: Any
@@ -51,6 +51,20 @@ class PersistentId:
         return "<a persistent id>"
 
 
+class Twice(tuple[Any, Any]):
+    """Two states, where a pickle sets a second one on an object after the first."""
+
+
+class Appended:
+    """Stands for the key of what would be appended to an object, not set under a key."""
+
+    def __repr__(self) -> str:
+        return "appended"
+
+
+APPENDED = Appended()
+
+
 class OrderedDictNode(dict[Any, Any]):
     """A ``collections.OrderedDict`` with the attributes that loading would set on it."""
 
@@ -61,7 +75,7 @@ def describe(value: Any) -> str:
     """Say in a few characters what a node is; never recurses, whatever the node holds."""
     if isinstance(value, Global):
         return str(value)
-    if value is None or isinstance(value, bool | float):
+    if value is None or isinstance(value, bool | float | Appended):
         return str(value)
     if isinstance(value, str):
         return repr(value[:60])

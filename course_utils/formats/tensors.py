@@ -88,6 +88,7 @@ class OtherTensor(NamedTuple):
         shape: length of each dimension, None where the file does not say.
         dtype: by torch's name, None where the file does not say.
         reason: why it cannot be read.
+        node: the call that would make it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class OtherTensor(NamedTuple):
     shape: tuple[int, ...] | None
     dtype: str | None
     reason: str
+    node: Any = None
 
 
 class UnknownTensorError(ValueError):

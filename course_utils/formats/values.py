@@ -13,7 +13,8 @@ def plain_values(contents: Contents) -> tuple[dict[str, Any], list[str]]:
     """Return what a checkpoint holds beside tensors.
 
     Returns:
-        Values that JSON can hold, by dotted path, and the paths of all others. Lists and tuples
+        Values that JSON can hold, by dotted path, and the paths of all others, among them the
+        second values of paths that two have. Lists and tuples
         of such values stay in one piece.
     """
     values: dict[str, Any] = {}
@@ -26,6 +27,8 @@ def plain_values(contents: Contents) -> tuple[dict[str, Any], list[str]]:
             inside = [*node.items(), *(metadata or {}).items()]
             prefix = f"{path}." if path else ""
             pending += [(f"{prefix}{_key(k)}", v, depth + 1) for k, v in reversed(inside)]
+        elif _is_json(node) and path in values:  # {"a": {"b": 1}, "a.b": 2}
+            others.append(path)
         elif _is_json(node):
             values[path] = node
         elif isinstance(node, list | tuple) and depth < DEEPEST:

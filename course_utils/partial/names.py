@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from course_utils.errors import MismatchedCheckpointError
+from course_utils.formats.wrappers import WRAPPERS as WRAPPERS  # public here too
 
 Rename = Mapping[str, str] | Sequence[tuple[str, str]] | Callable[[str], str | None]
-
-# Names that wrappers put into keys: DataParallel, DistributedDataParallel and AveragedModel;
-# torch.compile; FullyShardedDataParallel; torch's checkpoint_wrapper.
-WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 
 def match_keys(

@@ -1,68 +1,35 @@
-"""From a checkpoint to a safetensors file, which can hold nothing but tensors and strings."""
+"""From a checkpoint to a safetensors file, which can hold only tensors and strings; and back."""
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
-from course_utils.files.contents import open_contents, verify_contents
-from course_utils.files.durable import write_atomically
-from course_utils.files.overwrite import require_free
-from course_utils.formats.contents import Contents
-from course_utils.formats.dtypes import SAFETENSORS
-from course_utils.formats.elements import blocks
-from course_utils.formats.open import require_tensors
+from course_utils.errors import UnsupportedCheckpointError
+from course_utils.files.checkpoint_writer import (
+    PICKLE,
+    copied,
+    fresh_tree,
+    write_checkpoint,
+)
+from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
+from course_utils.files.safetensors_writer import METADATA, NAMES, write_safetensors
+from course_utils.files.write_new import refuse_existing
+from course_utils.formats.contents import CHECKPOINT, SAFETENSORS, Contents
+from course_utils.formats.dtypes import is_float
+from course_utils.formats.elements import blocks_of
 from course_utils.formats.tensors import TensorInfo
-from course_utils.formats.values import plain_values
+from course_utils.formats.trees import mismatch
+from course_utils.safety.left_out import lost_parts, values_of
+from course_utils.safety.selection import Choice, Selection, select
+from course_utils.safety.weights_file import write_weights
 
-NAMES = {dtype: name for name, dtype in SAFETENSORS.items()}
 VALUES = "values"  # the metadata entry with all that is not a tensor, as JSON
 GROWTH = 16  # times the checkpoint's size; beyond, expanded tensors are a bomb
-
-
-def convert(
-    path: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False
-) -> "Conversion":
-    """Write a checkpoint's tensors to a safetensors file, without running the checkpoint.
-
-    Names become dotted paths (``model.head.weight``). Of tensors that are one and the same the
-    first is written, and the metadata say which name stands for which, as
-    ``safetensors.torch.save_model`` does. Numbers, strings and lists of them go into the metadata
-    entry ``values``, as JSON. One block of one tensor is in memory at a time.
-
-    Args:
-        path: a checkpoint as `anatomy.read_archive` reads it; every checksum is verified.
-        out: the file to create, ``.safetensors``.
-        overwrite: whether ``out`` may be replaced if it exists; ``path`` itself never is.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read, or safetensors has no such dtype.
-        CheckpointWriteError: nothing was written.
-    """
-    require_free(out, path, overwrite)
-    archive = require_tensors(open_contents(path))
-    for finding in verify_contents(archive).damage:
-        raise DamagedCheckpointError(f"{path}: record {finding.record}: {finding.problem}.")
-    kept, shared = _without_twins(archive)
-    _refuse_impossible(archive, kept)
-    values, left_out = plain_values(archive)
-    metadata = {"format": "pt", **shared}
-    if values:
-        metadata[VALUES] = json.dumps(values)
-    # The format wants no gaps; largest elements first keeps all of them aligned.
-    kept.sort(key=lambda info: -info.itemsize)
-    header = _header(kept, metadata)
-
-    def write(file: BinaryIO) -> None:
-        file.write(header)
-        for info in kept:
-            for block in blocks(archive, info.name):
-                file.write(block)
-
-    write_atomically(out, write, size=len(header) + sum(info.nbytes for info in kept))
-    return Conversion(Path(out), len(kept), shared, tuple(values), tuple(left_out))
+FLOATS = ("float64", "float32", "float16", "bfloat16")  # that tensors can be converted to
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -71,73 +38,239 @@ class Conversion:
 
     Attributes:
         path: the new file.
+        kind: what it is: a checkpoint or a safetensors file.
         tensors: how many tensors are in it.
         shared: from each name that was not written to the name of the same tensor.
         values: paths of what went into the metadata.
-        left_out: paths of what safetensors cannot hold.
+        left_out: what the new file cannot hold.
+        excluded: names of tensors that were not chosen.
+        modules: classes of modules that were pickled whole, by their path; of them only the
+            tensors of their state_dicts are in the new file.
     """
 
     path: Path
+    kind: str
     tensors: int
     shared: dict[str, str]
     values: tuple[str, ...]
     left_out: tuple[str, ...]
+    excluded: tuple[str, ...] = ()
+    modules: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{self.path.name}: {self.tensors} tensors, {len(self.values)} values as metadata"]
+        values = f", {len(self.values)} values as metadata" if self.kind == SAFETENSORS else ""
+        lines = [f"{self.path.name}: {self.tensors} tensors{values}"]
+        for path, name in self.modules:
+            place = f"{path} is" if path else "it was"
+            lines.append(f"{place} a pickled module of class {name}: its weights were taken")
         lines += [f"{name} is {owner}" for name, owner in self.shared.items()]
-        lines += [f"left out, as safetensors cannot hold it: {name}" for name in self.left_out]
+        if self.excluded:
+            lines.append(f"not chosen: {len(self.excluded)} tensors")
+        what = "safetensors" if self.kind == SAFETENSORS else "a file of weights"
+        lines += [f"left out, as {what} cannot hold it: {name}" for name in self.left_out]
         return "\n".join(lines)
 
 
-def _without_twins(archive: Contents) -> tuple[list[TensorInfo], dict[str, str]]:
+def convert(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    rename: Sequence[tuple[str, str]] = (),
+    dtype: str | None = None,
+    overwrite: bool = False,
+) -> Conversion:
+    """Write a file's tensors to a safetensors file or a checkpoint, without running the file.
+
+    Names become dotted paths (``model.head.weight``). Of tensors that are one and the same the
+    first is written, and the metadata say which name stands for which, as
+    ``safetensors.torch.save_model`` does. Numbers, strings and lists of them go into the metadata
+    entry ``values``, as JSON. A chosen tensor that cannot be written is refused, everything else
+    that is left out is listed. The file is read back and compared before it takes its name. One
+    block of one tensor is in memory at a time.
+
+    A checkpoint that is converted to a checkpoint, with nothing chosen, is written anew as
+    ``torch.save`` writes today: what was pickled with a later protocol becomes loadable.
+
+    Args:
+        path: a checkpoint or safetensors file; every checksum is verified.
+        out: the file to create: a checkpoint if it ends in ``.pt``, ``.pth``, ``.bin`` or
+            ``.ckpt``, else a safetensors file. Its tensors are contiguous, on the CPU, and need
+            no gradient.
+        key: only what stands under this dotted path, for example ``"model"``; it goes from names.
+        only: patterns as of a shell, one of which a name must match.
+        exclude: patterns that no name may match.
+        rename: regular expressions and their replacements, applied to every name in turn.
+        dtype: convert floating-point tensors to it, one of `FLOATS`; numbers beyond its range
+            are refused.
+        overwrite: replace what stands at ``out``; never the file itself.
+
+    Raises:
+        MismatchedCheckpointError: nothing was chosen, or two tensors get one name.
+        CheckpointError: the file cannot be read, or holds a tensor that cannot be written.
+        CheckpointWriteError: nothing was written.
+        ValueError: there is no such dtype to convert to.
+    """
+    if dtype is not None and dtype not in FLOATS:
+        raise ValueError(f"{dtype}: not one of {', '.join(FLOATS)}")
+    refuse_existing(out, [path], overwrite=overwrite)
+    contents = open_sound(path)
+    choice = Choice(key, only, exclude, rename)
+    to_checkpoint = Path(out).suffix in CHECKPOINT_SUFFIXES
+    if to_checkpoint and contents.kind == CHECKPOINT and choice == Choice() and dtype is None:
+        return _rewrite(contents, out, overwrite)
+    selection = select(contents, choice)
+    _refuse_impossible(contents, selection, dtype, to_checkpoint)
+    write = _to_checkpoint if to_checkpoint else _to_safetensors
+    return write(contents, out, selection, _Elements(contents, dtype), choice, overwrite)
+
+
+class _Elements:
+    """Yields the elements of a tensor in the dtype it is converted to."""
+
+    def __init__(self, contents: Contents, dtype: str | None) -> None:
+        self._contents, self._dtype = contents, dtype
+
+    def dtype(self, info: TensorInfo) -> str:
+        if self._dtype and is_float(info.dtype) and not info.dtype.startswith("float4"):
+            return self._dtype
+        return info.dtype
+
+    def __call__(self, info: TensorInfo) -> Iterator[bytes]:
+        wanted = self.dtype(info)
+        if wanted == info.dtype:
+            yield from blocks_of(self._contents, info)
+            return
+        from course_utils.numbers import decode, encode  # with NumPy; unchanged bytes do without
+
+        for block in blocks_of(self._contents, info):
+            values = decode(block, info.dtype)
+            assert values is not None, "every float has numbers"
+            try:
+                yield encode(values, wanted)
+            except OverflowError as error:
+                raise UnsupportedCheckpointError(
+                    f"{self._contents.path}: tensor {info.name}: {error}. Nothing written."
+                ) from None
+
+
+def _to_safetensors(
+    contents: Contents,
+    out: str | os.PathLike[str],
+    selection: Selection,
+    elements: _Elements,
+    choice: Choice,
+    overwrite: bool,
+) -> Conversion:
+    kept, shared = _without_twins(selection.tensors)
+    values, left_out = values_of(contents, choice, selection)
+    metadata = {"format": "pt", **shared}
+    if values:
+        metadata[VALUES] = json.dumps(values)
+    dtypes = {name: elements.dtype(info) for name, info in kept.items()}
+    write_safetensors(
+        out, contents, kept, metadata, dtypes=dtypes, elements=elements, overwrite=overwrite
+    )
+    lost = (*left_out, *selection.left_out, *lost_parts(contents, selection))
+    modules = tuple(selection.modules.items())
+    return Conversion(
+        Path(out), SAFETENSORS, len(kept), shared, tuple(values), lost, selection.excluded, modules
+    )
+
+
+def _to_checkpoint(
+    contents: Contents,
+    out: str | os.PathLike[str],
+    selection: Selection,
+    elements: _Elements,
+    choice: Choice,
+    overwrite: bool,
+) -> Conversion:
+    aliases = {}
+    if contents.kind == SAFETENSORS:  # a name may stand for another tensor, in the metadata
+        names = {info.name: name for name, info in selection.tensors.items()}
+        for alias, owner in contents.tree.items():
+            new = choice.name(alias)
+            if owner in names and alias not in contents.tensors and new is not None:
+                aliases[new] = selection.tensors[names[owner]]
+        left_out = [k for k, v in contents.tree.items() if v not in names and k != "format"]
+    else:
+        values, others = values_of(contents, choice, selection)
+        left_out = [*values, *others, *lost_parts(contents, selection)]
+    tensors = {**aliases, **selection.tensors}
+    write_weights(out, contents, tensors, elements.dtype, elements, overwrite=overwrite)
+    lost = (*left_out, *selection.left_out)
+    modules = tuple(selection.modules.items())
+    return Conversion(
+        Path(out), CHECKPOINT, len(tensors), {}, (), lost, selection.excluded, modules
+    )
+
+
+def _rewrite(contents: Contents, out: str | os.PathLike[str], overwrite: bool) -> Conversion:
+    """Write a checkpoint anew, with all that is in it."""
+    records = {name: copied(contents, r) for name, r in contents.records.items() if name != PICKLE}
+
+    def check(written: Contents) -> str | None:
+        for name in records:
+            pair = [pieces_of(file, file.records[name]) for file in (contents, written)]
+            if not equal_bytes(*pair):
+                return f"the bytes of {name}"
+        return mismatch(contents.tree, written.tree)
+
+    write_checkpoint(out, contents, fresh_tree(contents), records, check, overwrite=overwrite)
+    return Conversion(Path(out), CHECKPOINT, len(contents.tensors), {}, (), ())
+
+
+def _without_twins(
+    tensors: dict[str, TensorInfo],
+) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     """Split tensors into those to write and those that are another one under a second name."""
-    first: dict[tuple[Any, ...], TensorInfo] = {}
-    shared = {}
-    for info in archive.tensors.values():
-        place = (info.record, info.storage_offset, info.shape, info.stride, info.dtype)
-        if info.record is not None and place in first:
-            shared[info.name] = first[place].name
+    first: dict[Any, str] = {}
+    kept, shared = {}, {}
+    for name, info in tensors.items():
+        place: Any = (
+            info.record, info.storage_offset, info.shape, info.stride, info.dtype, info.conj,
+            info.neg,
+        )  # fmt: skip
+        owner = first.setdefault(place, name)
+        if owner == name or name in ("format", VALUES):  # entries that the metadata have already
+            kept[name] = info
         else:
-            first[place if info.record is not None else (info.name,)] = info
-    return list(first.values()), shared
+            shared[name] = owner
+    return kept, shared
 
 
-def _refuse_impossible(archive: Contents, tensors: list[TensorInfo]) -> None:
-    for info in tensors:
+def _refuse_impossible(
+    contents: Contents, selection: Selection, dtype: str | None, to_checkpoint: bool
+) -> None:
+    for name, info in selection.tensors.items():
+        problem = None
         if info.record is None:
+            problem = "is on the meta device: it has no values"
+        elif info.quantizer is not None:
+            problem = f"is quantized ({info.dtype}), which a file of weights does not have"
+        elif not to_checkpoint and info.dtype not in NAMES:
+            problem = f"is {info.dtype}, which safetensors does not have"
+        elif not to_checkpoint and NAMES[info.dtype] == "F4" and not info.shape:
+            problem = "is a float4 pair without a dimension, which safetensors does not have"
+        elif not to_checkpoint and name == METADATA:
+            problem = "has the one name that safetensors keeps for itself; rename it"
+        elif not to_checkpoint and not _is_unicode(name):
+            problem = "has a name that is no Unicode, which safetensors cannot hold; rename it"
+        if problem:
             raise UnsupportedCheckpointError(
-                f"{archive.path}: tensor {info.name} is on the meta device: it has no values."
+                f"{contents.path}: tensor {info.name!r} {problem}. Nothing written; convert it "
+                "to another dtype, or exclude it."
             )
-        if info.dtype not in NAMES:
-            raise UnsupportedCheckpointError(
-                f"{archive.path}: tensor {info.name} is {info.dtype}, which safetensors does not "
-                "have. Convert it to another dtype first."
-            )
-    total, size = sum(info.nbytes for info in tensors), archive.source.size
+    total, size = sum(info.nbytes for info in selection.tensors.values()), contents.source.size
     if total > GROWTH * size:
         raise UnsupportedCheckpointError(
-            f"{archive.path}: its tensors repeat elements; written out they would take {total:,} "
+            f"{contents.path}: its tensors repeat elements; written out they would take {total:,} "
             f"bytes instead of {size:,}."
         )
 
 
-def _header(tensors: list[TensorInfo], metadata: dict[str, str]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    position = 0
-    for info in tensors:
-        stop = position + info.nbytes
-        entries[info.name] = {
-            "dtype": NAMES[info.dtype], "shape": _shape(info), "data_offsets": [position, stop]
-        }  # fmt: skip
-        position = stop
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text = text.ljust((len(text) + 7) // 8 * 8)  # so that the tensors start at a multiple of 8
-    return len(text).to_bytes(8, "little") + text
-
-
-def _shape(info: TensorInfo) -> tuple[int, ...]:
-    """Return the shape as safetensors counts: of float4 in elements, not in pairs of them."""
-    if NAMES[info.dtype] == "F4":
-        return (*info.shape[:-1], 2 * info.shape[-1])
-    return info.shape
+def _is_unicode(name: str) -> bool:
+    return name == name.encode(errors="replace").decode()

@@ -65,10 +65,12 @@ def test_fields_of_looking(entries, command, name):
 
 def test_fields_of_the_others(entries):
     (entry,) = entries("diff", "a.pt", "b.pt")
-    assert set(entry) - EVERY == {"first", "second", "differences"}
+    assert set(entry) - EVERY == {
+        "first", "second", "differences", "tensors", "values", "not_compared",
+    }  # fmt: skip
     assert set(entry["differences"][0]) == {"name", "what", "detail", "largest"}
-    written = section("convert, strip-prefix, slim")
-    for command in ("convert", "strip-prefix", "slim"):
+    written = section("convert, strip-prefix, slim, rescue")
+    for command in ("convert", "strip-prefix", "slim", "rescue"):
         (entry,) = entries(command, "b.pt", f"out-of-{command}")
         (row,) = (line for line in written.splitlines() if line.startswith(f"| `{command}`"))
         assert set(entry) - EVERY == named(row) - {command}

@@ -1,7 +1,9 @@
 """What safetensors reads back is what was in the checkpoint."""
 
+import importlib
 import json
 import os
+import pickle
 
 import pytest
 import torch
@@ -12,8 +14,11 @@ from safetensors.torch import load_file, load_model
 from torch import nn
 
 from course_utils.anatomy import read_archive, read_tensors
+from course_utils.ckpt.diff import diff
 from course_utils.errors import (
+    CheckpointWriteError,
     DamagedCheckpointError,
+    MismatchedCheckpointError,
     MissingCheckpointError,
     UnsupportedCheckpointError,
 )
@@ -23,12 +28,15 @@ from course_utils.formats.dtypes import SAFETENSORS
 from course_utils.formats.elements import blocks
 from course_utils.lessons.models import TiedAutoencoder
 from course_utils.resume.compare import differences
-from course_utils.safety.convert import convert
+from course_utils.safety.convert import FLOATS, convert
 
 
 @pytest.fixture
 def files(tmp_path):
     return tmp_path / "model.pt", tmp_path / "model.safetensors"
+
+
+module = importlib.import_module("course_utils.safety.convert")  # not the function
 
 
 def metadata_of(path):
@@ -86,10 +94,33 @@ def test_tied_weights_are_written_once_and_load_as_safetensors_does(files):
     assert not differences(copy.state_dict(), model.state_dict())
 
 
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        self.register_buffer("mask", torch.ones(3), persistent=False)
+        self.stride = torch.tensor([8.0])
+        self.tied = self.body[0].weight
+
+
 def test_nothing_is_run_and_a_whole_model_gives_its_weights(files):
-    torch.save(nn.Sequential(nn.Linear(2, 2)), files[0])  # needs torch.nn to load
-    convert(*files)
-    assert len(load_file(files[1])) == 2
+    model = Net()
+    torch.save({"ema": model, "epoch": 3, "names": ["cat"]}, files[0])  # needs Net to load
+    report = convert(*files)
+    weights = load_file(files[1]) | {
+        name: load_file(files[1])[owner] for name, owner in report.shared.items()
+    }
+    expected = {f"ema.{name}": value for name, value in model.state_dict().items()}
+    assert not differences(dict(sorted(weights.items())), dict(sorted(expected.items())))
+    assert report.modules == (("ema", f"{__name__}.Net"),)
+    assert f"pickled module of class {__name__}.Net" in str(report)
+    assert set(report.left_out) == {
+        "ema.stride, which is in no state_dict", "ema._buffers.mask, which is in no state_dict"
+    }  # fmt: skip
+    torch.save(model, files[0])
+    convert(*files, overwrite=True)
+    missing, unexpected = load_model(Net(), files[1])
+    assert (list(missing), list(unexpected)) == ([], [])
 
 
 def test_large_tensors_come_in_blocks(files, monkeypatch):
@@ -119,12 +150,20 @@ def test_damage_is_found_and_nothing_is_written(files):
         (torch.empty(2, device="meta"), "meta device"),
         (torch.ones(1, dtype=torch.complex128), "complex128, which safetensors does not have"),
         (torch.ones(1).expand(10**9), "repeat elements"),
+        (torch.eye(2).to_sparse(), "sparse_coo"),
+        (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "nested tensor"),
+        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "quantized"),
     ],
 )
 def test_what_cannot_be_written_is_refused(files, tensor, words):
-    torch.save({"w": tensor}, files[0])
-    with pytest.raises(UnsupportedCheckpointError, match=words):
+    torch.save({"w": tensor, "b": torch.ones(1)}, files[0])
+    with pytest.raises(UnsupportedCheckpointError, match=words) as caught:
         convert(*files)
+    assert "tensor" in str(caught.value)
+    assert not files[1].exists()
+    if words != "repeat elements":
+        assert convert(*files, exclude=["w"]).excluded == ("w",)
+        assert list(load_file(files[1])) == ["b"]
 
 
 def test_safetensors_files_are_opened_too(files):
@@ -138,3 +177,171 @@ def test_safetensors_files_are_opened_too(files):
         open_contents(files[1])
     with pytest.raises(MissingCheckpointError):
         open_contents(files[1].with_name("no.safetensors"))
+
+
+class Sub(torch.Tensor):
+    pass
+
+
+def noted(tensor):
+    tensor.note = 3
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("state", "lost"),
+    [
+        ({"t": noted(torch.ones(2))}, "t's attributes"),
+        ({"t": noted(nn.Parameter(torch.ones(2)))}, "t's attributes"),
+        ({"t": torch.ones(2).as_subclass(Sub)}, f"t's class, {__name__}.Sub"),
+        ({"s": torch.ones(1).untyped_storage(), "t": torch.ones(1)}, "s"),
+        (
+            {torch.ones(2): 1, "t": torch.ones(1)},
+            "record data/0, which no tensor with a name shows",
+        ),
+        ({"a": {"b": 1}, "a.b": 2, "t": torch.ones(1)}, "a.b"),
+        ({"best": float("inf"), "t": torch.ones(1)}, "best"),
+        ({"b": b"x", "t": torch.ones(1)}, "b"),
+    ],
+)
+def test_what_is_lost_is_listed(files, state, lost):
+    torch.save(state, files[0])
+    report = convert(*files)
+    assert lost in report.left_out
+    assert f": {lost}" in str(report)
+    assert list(load_file(files[1])) == ["t"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        ({"a": {"b": torch.ones(1)}, "a.b": torch.zeros(1)}, UnsupportedCheckpointError,
+         "two tensors have the dotted name a.b"),
+        ({1: torch.ones(1), "1": torch.zeros(1)}, UnsupportedCheckpointError, "dotted name 1"),
+        ({"__metadata__": torch.ones(1)}, UnsupportedCheckpointError, "keeps for itself"),
+        ({"a\ud800": torch.ones(1)}, UnsupportedCheckpointError, "no Unicode"),
+    ],
+)  # fmt: skip
+def test_names_that_cannot_be_are_refused_and_can_be_renamed(files, state, error, words):
+    torch.save(state, files[0])
+    with pytest.raises(error, match=words):
+        convert(*files)
+    assert not files[1].exists()
+    pairs = [("'$", "2"), ("^__metadata__$", "m"), ("\ud800", "b")]
+    assert convert(*files, rename=pairs).tensors == len(load_file(files[1]))
+
+
+def test_weights_to_publish(files):
+    model = nn.DataParallel(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+    torch.save({"state_dict": model.state_dict(), "opt": {"m": torch.ones(2)}, "n": 1}, files[0])
+    report = convert(
+        *files, key="state_dict", exclude=["*.num_batches_tracked"], only=["module.*"],
+        rename=[("^module", "net")], dtype="float16",
+    )  # fmt: skip
+    loaded = load_file(files[1])
+    expected = {
+        key.replace("module", "net"): value.half()
+        for key, value in model.state_dict().items() if "num_batches" not in key
+    }  # fmt: skip
+    assert not differences(dict(sorted(loaded.items())), dict(sorted(expected.items())))
+    assert set(report.excluded) == {"opt.m", "state_dict.module.1.num_batches_tracked"}
+    assert json.loads(metadata_of(files[1])["values"])["_metadata..version"] == 1
+    for options, words in [
+        ({"key": "nothing"}, "no tensor stands under 'nothing'. There are: opt, state_dict"),
+        ({"only": ["x*"]}, "no tensor matches"),
+        ({"rename": [("^.*$", "same")]}, "would both be called 'same'"),
+    ]:
+        with pytest.raises(MismatchedCheckpointError, match=words):
+            convert(*files, overwrite=True, **options)
+    with pytest.raises(ValueError, match="int8"):
+        convert(*files, dtype="int8")
+
+
+@pytest.mark.parametrize("wanted", FLOATS)
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+)
+def test_numbers_are_rounded_as_torch_does(files, dtype, wanted):
+    torch.manual_seed(0)
+    values = torch.cat([torch.randn(3000), 2.0 ** torch.arange(-30, 15)]).to(getattr(torch, dtype))
+    values = torch.cat([values, torch.tensor([0.0, -0.0, torch.nan]).to(values.dtype)])
+    torch.save({"w": values, "n": torch.arange(3)}, files[0])
+    convert(*files, dtype=wanted)
+    loaded = load_file(files[1])
+    expected = values.to(getattr(torch, wanted))
+    assert torch.equal(loaded["w"].nan_to_num(7), expected.nan_to_num(7))
+    assert torch.equal(loaded["w"].isnan(), expected.isnan())
+    assert torch.equal(loaded["w"].signbit()[-3:-1], expected.signbit()[-3:-1])
+    assert torch.equal(loaded["n"], torch.arange(3))
+
+
+def test_numbers_beyond_the_range_are_refused(files):
+    torch.save({"w": torch.tensor([1.0, 1e6, torch.inf])}, files[0])
+    with pytest.raises(UnsupportedCheckpointError, match="1 of its elements are beyond"):
+        convert(*files, dtype="float16")
+    assert not files[1].exists()
+
+
+def test_back_to_a_checkpoint(files, tmp_path):
+    state = {
+        "a": torch.rand(3, 4).T, "b": torch.ones(2).bfloat16(),
+        "c": torch.arange(3).to(torch.uint16),
+        "d": torch.rand(4).to(torch.float8_e4m3fn), "e": torch.ones(()), "f": torch.empty(0, 3),
+        "z": torch.tensor([1j]).conj(),
+    }  # fmt: skip
+    state["tied"] = state["a"]
+    torch.save({**state, "epoch": 3}, files[0])
+    convert(*files)
+    report = convert(files[1], tmp_path / "back.pt")
+    loaded = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert not differences(dict(sorted(loaded.items())), dict(sorted(state.items())))
+    assert loaded["tied"] is loaded["a"]
+    assert all(tensor.is_contiguous() for tensor in loaded.values())
+    assert report.left_out == ("values",)
+    assert not damaged_records(tmp_path / "back.pt")
+    assert diff(files[0], tmp_path / "back.pt", tensors_only=True).same
+
+
+def test_a_checkpoint_of_weights_from_a_checkpoint(files, tmp_path):
+    model = nn.Linear(2, 2)
+    torch.save({"model": model, "epoch": 3}, files[0])
+    report = convert(files[0], tmp_path / "w.pt", key="model", dtype="bfloat16")
+    loaded = torch.load(tmp_path / "w.pt")
+    assert not differences(dict(loaded), dict(model.bfloat16().state_dict()))
+    assert not any(tensor.requires_grad for tensor in loaded.values())
+    assert report.kind == "checkpoint"
+
+
+def test_a_later_protocol_becomes_loadable(files, tmp_path):
+    state = {"w": torch.rand(3), "b": b"x", "n": {1, 2}, "z": [1, (2,)]}
+    torch.save(state, files[0], pickle_protocol=4)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(files[0], weights_only=True)
+    convert(files[0], tmp_path / "new.pt")
+    loaded = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert torch.equal(loaded.pop("w"), state.pop("w"))
+    assert loaded == state
+    assert diff(files[0], tmp_path / "new.pt").same
+
+
+def test_nothing_is_overwritten_unasked_and_never_the_source(files):
+    torch.save({"w": torch.ones(2)}, files[0])
+    before = files[0].read_bytes()
+    files[1].write_text("mine")
+    with pytest.raises(CheckpointWriteError, match="exists already"):
+        convert(*files)
+    with pytest.raises(CheckpointWriteError, match="the file that is read"):
+        convert(files[0], files[0], overwrite=True)
+    assert (files[0].read_bytes(), files[1].read_text()) == (before, "mine")
+    assert convert(*files, overwrite=True).tensors == 1
+
+
+def test_a_fault_of_our_own_is_found_before_the_file_is_kept(files, monkeypatch, tmp_path):
+    torch.save({"w": torch.arange(9.0)}, files[0])
+    monkeypatch.setattr(module, "blocks_of", lambda contents, info: iter([bytes(36)]))
+    convert(files[0], tmp_path / "zeros.safetensors")  # the comparison reads the same zeros
+    once = iter([bytes(36), b"\1" * 36])
+    monkeypatch.setattr(module, "blocks_of", lambda contents, info: iter([next(once)]))
+    with pytest.raises(DamagedCheckpointError, match="not what it was made from: tensor w"):
+        convert(*files)
+    assert not files[1].exists()

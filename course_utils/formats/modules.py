@@ -1,0 +1,93 @@
+"""Finds whole modules that were pickled, and the names that a state_dict gives to their tensors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from course_utils.formats.pickle_nodes import Call, Global, describe
+from course_utils.formats.tensors import is_tensor
+from course_utils.formats.trees import SetOf, plain
+
+PARTS = ("_parameters", "_buffers", "_modules")
+DEEPEST = 1000  # modules in modules
+
+
+@dataclass(frozen=True)
+class PickledModule:
+    """A module in a checkpoint, pickled as a whole: loading it needs its class.
+
+    Attributes:
+        path: where it stands in the checkpoint, dotted.
+        kind: its class, as ``module.name``.
+        names: what a state_dict would call its tensors, by their names in the checkpoint.
+        not_persistent: names of buffers that no state_dict holds.
+    """
+
+    path: str
+    kind: str
+    names: dict[str, str] = field(default_factory=dict)
+    not_persistent: set[str] = field(default_factory=set)
+
+
+def find_modules(root: Any) -> list[PickledModule]:
+    """Return the outermost modules under ``root``, in dicts and lists."""
+    found, seen = [], set()
+    pending: list[tuple[str, Any]] = [("", root)]
+    while pending:
+        path, node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if _is_module(node):
+            found.append(_described(path, node))
+        elif isinstance(node, dict | list | tuple):
+            items = node.items() if isinstance(node, dict) else enumerate(node)
+            pending += reversed([(_under(path, key), value) for key, value in items])
+    return found
+
+
+def _described(path: str, node: Call) -> PickledModule:
+    module = PickledModule(path, _class_of(node))
+    pending: list[tuple[str, str, Call, int]] = [(path, path, node, 0)]
+    while pending:
+        place, name, node, depth = pending.pop()
+        skipped = plain(node.state.get("_non_persistent_buffers_set"))
+        skipped = set(skipped.items) if isinstance(skipped, SetOf) else set()
+        for part, key, value in _parts(node):
+            inner, shown = _under(_under(place, part), key), _under(name, key)
+            if part == "_modules":
+                if _is_module(value) and depth < DEEPEST:
+                    pending.append((inner, shown, value, depth + 1))
+            elif isinstance(value, Call) and is_tensor(value):
+                if part == "_buffers" and key in skipped:
+                    module.not_persistent.add(inner)
+                else:
+                    module.names[inner] = shown
+    return module
+
+
+def _parts(node: Call) -> Iterator[tuple[str, Any, Any]]:
+    for part in PARTS:
+        inside = node.state.get(part)
+        if isinstance(inside, dict):
+            for key, value in inside.items():
+                yield part, key, value
+
+
+def _is_module(node: Any) -> bool:
+    return (
+        isinstance(node, Call)
+        and isinstance(node.state, dict)
+        and all(isinstance(node.state.get(part), dict) for part in PARTS)
+    )
+
+
+def _class_of(node: Call) -> str:
+    if describe(node.function) in ("copyreg._reconstructor", "copy_reg._reconstructor"):
+        return describe(node.arguments[0]) if node.arguments else "a class"
+    return str(node.function) if isinstance(node.function, Global) else "a computed class"
+
+
+def _under(path: str, key: Any) -> str:
+    name = key if isinstance(key, str) else describe(key)
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,5 @@
+"""What wrappers of a model put into the keys of its state_dict."""
+
+# DataParallel, DistributedDataParallel and AveragedModel; torch.compile;
+# FullyShardedDataParallel; torch's checkpoint_wrapper.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}

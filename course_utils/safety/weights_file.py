@@ -1,0 +1,81 @@
+"""Writes a state_dict, as ``torch.save`` would, from tensors of another file; without torch."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+
+from course_utils.files.checkpoint_writer import SMALL_RECORDS, write_checkpoint
+from course_utils.files.read_back import equal_bytes
+from course_utils.files.safetensors_writer import size_of
+from course_utils.files.zip_writer import Content, Stream
+from course_utils.formats.contents import Contents
+from course_utils.formats.dtypes import ITEMSIZE, STORAGES
+from course_utils.formats.elements import blocks_of
+from course_utils.formats.open import dense
+from course_utils.formats.pickle_nodes import Call, Global, OrderedDictNode, PersistentId
+from course_utils.formats.tensors import TensorInfo, tensor_at
+
+# Newer dtypes have no typed storage: torch stores their bytes, and names the dtype beside them.
+_TYPED = {dtype: name for name, dtype in STORAGES.items() if name != "UntypedStorage"}
+
+
+def write_weights(
+    out: str | os.PathLike[str],
+    source: Contents,
+    tensors: Mapping[str, TensorInfo],
+    dtype: Callable[[TensorInfo], str],
+    elements: Callable[[TensorInfo], Iterator[bytes]],
+    *,
+    overwrite: bool,
+) -> None:
+    """Write an OrderedDict of tensors, each contiguous, on the CPU and without gradient.
+
+    Args:
+        out: the file to create; it is read back before it takes its name.
+        source: where the tensors lie.
+        tensors: by their names. Those that are one and the same stay one tensor.
+        dtype: that of a tensor in the new file.
+        elements: yields a tensor's bytes in that dtype.
+        overwrite: replace what stands at ``out``.
+
+    Raises:
+        CheckpointError: the source cannot be read, or what was written reads differently.
+        CheckpointWriteError: nothing was written.
+    """
+    tree, calls = OrderedDictNode(), dict[object, Call]()
+    records: dict[str, Content] = dict(SMALL_RECORDS)
+    for name, info in tensors.items():
+        place = (
+            info.record, info.storage_offset, info.shape, info.stride, info.dtype, info.conj,
+            info.neg,
+        )  # fmt: skip
+        if place not in calls:
+            key = str(len(calls))
+            calls[place] = _tensor(key, dtype(info), info)
+            size = size_of(dtype(info), info.shape)
+            records[f"data/{key}"] = Stream(size, elements(info))
+        tree[name] = calls[place]
+
+    def check(written: Contents) -> str | None:
+        for name, info in tensors.items():
+            found = tensor_at(name, written.tree[name])
+            if not isinstance(found, TensorInfo) or found.dtype != dtype(info):
+                return f"tensor {name}"
+            if not equal_bytes(blocks_of(written, found), elements(info)):
+                return f"tensor {name}"
+        return None if list(written.tree) == list(tensors) else "other names"
+
+    write_checkpoint(out, source, tree, records, check, overwrite=overwrite)
+
+
+def _tensor(key: str, dtype: str, info: TensorInfo) -> Call:
+    """Return the call that makes a tensor, as ``torch.Tensor.__reduce_ex__`` describes it."""
+    size = size_of(dtype, info.shape)
+    typed = _TYPED.get(dtype)
+    kind = Global("torch", typed) if typed else Global("torch.storage", "UntypedStorage")
+    count = size // ITEMSIZE[dtype] if typed else size
+    storage = PersistentId(("storage", kind, key, "cpu", count))
+    plain = (storage, 0, info.shape, dense(info.shape), False, OrderedDictNode())
+    if typed:
+        return Call(Global("torch._utils", "_rebuild_tensor_v2"), plain)
+    function = Global("torch._utils", "_rebuild_tensor_v3")
+    return Call(function, (*plain, Global("torch", dtype)))
