@@ -14,11 +14,11 @@ from pathlib import Path
 import nbformat
 
 from benchmarks.timing import folder
-from course_utils.grading.course import Course, succeed
+from course_utils.grading.classroom.course import Course, succeed
+from course_utils.grading.classroom.release import release
+from course_utils.grading.classroom.run import grade_class
 from course_utils.grading.exercise import PUBLIC_SEED, load_exercise
-from course_utils.grading.grading_run import grade_class
-from course_utils.grading.release import release
-from course_utils.grading.sandbox import Cell, Sandbox
+from course_utils.grading.sandbox.runner import Cell, Sandbox
 from course_utils.tables import Table
 
 SLUG = "01_state_dict_anatomy"

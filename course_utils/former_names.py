@@ -1,9 +1,9 @@
 """The names that modules had when all of them lay in one folder; importing them still works."""
 
 import importlib.util
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
+from typing import Any
 
 # wing: former names, with "=today's name" where it has changed.
 MOVED = """
@@ -19,6 +19,8 @@ MOVED = """
     resume: compare rng sampler
     safety: convert
     files: contents blocks=direct_io durable zipwriter=zip_writer
+    grading.sandbox: grading.inside grading.inside.frames=inside.frames grading.plain
+    grading.classroom: grading.grader grading.pages grading.recording grading.submission
 """
 
 
@@ -28,19 +30,17 @@ def todays_names() -> dict[str, str]:
     for line in MOVED.strip().splitlines():
         wing, _, modules = line.strip().partition(": ")
         for former, _, today in (module.partition("=") for module in modules.split()):
-            names[f"course_utils.{former}"] = f"course_utils.{wing}.{today or former}"
+            last = former.rpartition(".")[2]
+            names[f"course_utils.{former}"] = f"course_utils.{wing}.{today or last}"
     return names
 
 
 class _Finder:  # without its base classes, which take longer to import than all of `ckpt --help`
     """Answers an import by a former name with the module itself, so that there is only one."""
 
-    def __init__(self) -> None:
-        self.names = todays_names()
+    names = todays_names()
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in self.names:
             return None
         found = importlib.util.find_spec(self.names[name])

@@ -22,6 +22,19 @@ WINGS = {
     "safety": "audit load_untrusted Audit LIMIT",
     "distributed": "ShardedRun save_sharded AsyncSaver load_sharded load_sharded_model",
 }
+# What class folders and graders of others import from grading: their public names, as they were.
+GRADING = {
+    "grader": "Result UngradableCellError checked_exercise close_sandboxes digest from_json grade "
+    "grade_id to_json write_outputs",
+    "inside.frames": "PipeClosedError receive send split",
+    "mutants": "Mutant mutants survivors",
+    "pages": "safe_markdown",
+    "plain": "MAX_BYTES PlainDataError pack unpack",
+    "recording": "SandboxedGrade Results",
+    "sandbox": "Cell Limits Record Sandbox",
+    "sheets": "check_line lesson_title lessons sheet task_text",
+    "submission": "MAX_BYTES NOTE UnreadableSubmissionError clean refuse",
+}
 
 
 @pytest.mark.parametrize("former", sorted(NAMES))
@@ -38,12 +51,21 @@ def test_a_wing_has_the_names_of_the_module_it_was(wing):
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
+@pytest.mark.parametrize("former", sorted(GRADING))
+def test_grading_has_the_names_it_had(former):
+    module = importlib.import_module(f"course_utils.grading.{former}")
+    assert [name for name in GRADING[former].split() if not hasattr(module, name)] == []
+
+
 def test_a_former_name_is_found_first_by_a_fresh_process():
     program = (
         "from course_utils import plots, rng\n"
         "import course_utils.compare as compare\n"
         "from course_utils.resume.compare import differences\n"
-        "assert compare.differences is differences"
+        "assert compare.differences is differences\n"
+        "from course_utils.grading.inside.frames import split\n"
+        "from course_utils.grading.sandbox.inside import frames\n"
+        "assert frames.split is split"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

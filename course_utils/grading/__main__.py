@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from course_utils.grading.course import Course, NbgraderError
-from course_utils.grading.grading_run import grade_class, show
-from course_utils.grading.release import release, write_handout
-from course_utils.grading.sandbox import Limits
+from course_utils.grading.classroom.course import Course, NbgraderError
+from course_utils.grading.classroom.release import release, write_handout
+from course_utils.grading.classroom.run import grade_class, show
+from course_utils.grading.sandbox.runner import Limits
 from course_utils.grading.sheets import lessons
 
 

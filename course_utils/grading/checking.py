@@ -19,8 +19,8 @@ from course_utils.grading.exercise import (
     load_exercise,
     load_reference,
 )
-from course_utils.grading.observing import Observation, is_untouched, observe
-from course_utils.grading.plain import unpack
+from course_utils.grading.sandbox.observing import Observation, is_untouched, observe
+from course_utils.grading.sandbox.plain import unpack
 
 _attempts: Counter[str] = Counter()
 

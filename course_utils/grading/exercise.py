@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 PUBLIC_SEED = 0  # the cases a learner is checked with; grading draws its own seed
 
-Plain = Any  # what course_utils.grading.plain can pack: tensors, numbers, texts, containers
+Plain = Any  # what course_utils.grading.sandbox.plain can pack: tensors, numbers, texts, containers
 Case = dict[str, Plain]
 
 

@@ -10,7 +10,7 @@ from traitlets.config import Config
 from course_utils.grading.checking import check, examine
 from course_utils.grading.exercise import all_exercises, load_exercise, load_reference
 from course_utils.grading.mutants import mutants, survivors
-from course_utils.grading.observing import is_untouched
+from course_utils.grading.sandbox.observing import is_untouched
 from course_utils.grading.sheets import SOURCES, lessons, sheet
 
 WRONG = Path(__file__).parents[1] / "wrong_answers"

@@ -14,14 +14,14 @@ import pytest
 from classroom import MARK, SLUG, careless, hand_in, honest, hostile
 from nbformat.v4 import new_code_cell, new_notebook
 
-from course_utils.grading.course import Course
+from course_utils.grading.classroom.course import Course
+from course_utils.grading.classroom.grader import UngradableCellError, grade
+from course_utils.grading.classroom.intake import safe_name
+from course_utils.grading.classroom.release import release
+from course_utils.grading.classroom.run import grade_class
 from course_utils.grading.exercise import all_exercises, load_exercise
-from course_utils.grading.grader import UngradableCellError, grade
-from course_utils.grading.grading_run import grade_class
-from course_utils.grading.intake import safe_name
-from course_utils.grading.jail import can_isolate
-from course_utils.grading.release import release
-from course_utils.grading.sandbox import Limits
+from course_utils.grading.sandbox.jail import can_isolate
+from course_utils.grading.sandbox.runner import Limits
 
 pytestmark = [
     pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here"),

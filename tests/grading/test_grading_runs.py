@@ -12,11 +12,11 @@ from dataclasses import asdict
 import pytest
 from classroom import BEST, KEYS, SLUG, WRONG_KEYS, Student, hand_in
 
-from course_utils.grading.course import Course, succeed
-from course_utils.grading.grader import close_sandboxes
-from course_utils.grading.grading_run import grade_class
-from course_utils.grading.jail import can_isolate
-from course_utils.grading.release import release, write_handout
+from course_utils.grading.classroom.course import Course, succeed
+from course_utils.grading.classroom.grader import close_sandboxes
+from course_utils.grading.classroom.release import release, write_handout
+from course_utils.grading.classroom.run import grade_class
+from course_utils.grading.sandbox.jail import can_isolate
 
 pytestmark = [
     pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here"),
@@ -91,7 +91,7 @@ def test_what_is_graded_is_not_run_again(classroom, monkeypatch):
     course, submissions, rows, _ = classroom
     graded = []
     monkeypatch.setattr(
-        "course_utils.grading.grading_run.grade_all",
+        "course_utils.grading.classroom.run.grade_all",
         lambda notebooks, *args, **kwargs: graded.extend(notebooks) or iter(()),
     )
     assert scores(grade_class(course, submissions)[0]) == scores(rows)
@@ -162,7 +162,7 @@ def test_nbgraders_own_autograde_uses_the_sandbox_too(classroom):
 
 def test_one_submission_that_cannot_be_graded_is_named_and_stops_nobody(classroom, monkeypatch):
     course, submissions, _, _ = classroom
-    from course_utils.grading import grading_run
+    from course_utils.grading.classroom import run as grading_run
 
     def sabotaged(notebooks, *args, **kwargs):
         return ((key, RuntimeError("no room")) for key in notebooks if key[0] == "b")

@@ -12,13 +12,17 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
+from course_utils.grading.classroom.grader import close_sandboxes, grade, grade_id
 from course_utils.grading.exercise import all_exercises, load_exercise, load_reference
-from course_utils.grading.grader import close_sandboxes, grade, grade_id
-from course_utils.grading.inside import frames
-from course_utils.grading.jail import WeakIsolationWarning, can_isolate
-from course_utils.grading.plain import MAX_BYTES, PlainDataError, pack, unpack
-from course_utils.grading.sandbox import Cell, Limits, Sandbox
-from course_utils.grading.student_package import SANDBOX_MODULES, slice_of, write_student_package
+from course_utils.grading.sandbox.inside import frames
+from course_utils.grading.sandbox.jail import WeakIsolationWarning, can_isolate
+from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
+from course_utils.grading.sandbox.runner import Cell, Limits, Sandbox
+from course_utils.grading.sandbox.student_package import (
+    SANDBOX_MODULES,
+    slice_of,
+    write_student_package,
+)
 
 needs_walls = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here")
 LIMITS = Limits(seconds=3, memory=700 * 2**20, processes=20, file=2**20)

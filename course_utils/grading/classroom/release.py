@@ -8,17 +8,17 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_utils.grading.checking import expect, expected_file
-from course_utils.grading.course import Course, succeed
+from course_utils.grading.classroom.course import Course, succeed
+from course_utils.grading.classroom.grader import grade_id
 from course_utils.grading.exercise import (
     PUBLIC_SEED,
     all_exercises,
     load_exercise,
     load_reference,
 )
-from course_utils.grading.grader import grade_id
-from course_utils.grading.plain import pack
+from course_utils.grading.sandbox.plain import pack
+from course_utils.grading.sandbox.student_package import PACKAGE, SANDBOX_MODULES
 from course_utils.grading.sheets import check_line, lesson_title, task_text
-from course_utils.grading.student_package import PACKAGE, SANDBOX_MODULES
 
 REPOSITORY = PACKAGE.parent
 HANDOUT = (

@@ -13,8 +13,8 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from course_utils.grading.observing import Observation, is_untouched, observe
-from course_utils.grading.plain import pack
+from course_utils.grading.sandbox.observing import Observation, is_untouched, observe
+from course_utils.grading.sandbox.plain import pack
 
 OUTPUT_CHARACTERS, LAST_CHARACTERS = 15_000, 5_000  # of one cell; what is between is dropped
 

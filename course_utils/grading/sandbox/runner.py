@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any
 
 from course_utils.grading.exercise import Case, Task
-from course_utils.grading.inside import frames
-from course_utils.grading.jail import can_isolate, command, environment
-from course_utils.grading.observing import Observation
-from course_utils.grading.plain import MAX_BYTES, PlainDataError, pack, unpack
-from course_utils.grading.student_package import write_student_package
+from course_utils.grading.sandbox.inside import frames
+from course_utils.grading.sandbox.jail import can_isolate, command, environment
+from course_utils.grading.sandbox.observing import Observation
+from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
+from course_utils.grading.sandbox.student_package import write_student_package
 
 START_SECONDS = 180  # importing PyTorch from a cold disk
 MAX_RUNS = 12  # of one submission: each leaves out one more step that ended the process
@@ -178,7 +178,7 @@ class Sandbox:
         return end, frames.receive(answers, self.limits.output + 2**22, seconds)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        arguments = ["-P", "-m", "course_utils.grading.inside.server"]
+        arguments = ["-P", "-m", "course_utils.grading.sandbox.inside.server"]
         arguments += ["--isolated"] if self.isolated else []
         package = self._folder / "package"
         self._server = subprocess.Popen(

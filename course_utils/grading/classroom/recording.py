@@ -8,7 +8,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Unicode
 
 from course_utils.files.durable import write_atomically
-from course_utils.grading.grader import (
+from course_utils.grading.classroom.grader import (
     Result,
     digest,
     from_json,

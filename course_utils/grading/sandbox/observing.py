@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from course_utils.grading.plain import pack, unpack
+from course_utils.grading.sandbox.plain import pack, unpack
 from course_utils.resume.rng import RngState, seed_everything
 
 

@@ -37,7 +37,7 @@ c.GenerateAssignment.preprocessors = [
 ]
 # No kernel: the sandbox runs the notebook, the judge outside decides.
 c.Autograde.autograde_preprocessors = [
-    "course_utils.grading.recording.SandboxedGrade",
+    "course_utils.grading.classroom.recording.SandboxedGrade",
     "nbgrader.preprocessors.IgnorePattern",
     "nbconvert.preprocessors.ClearMetadataPreprocessor",
     "nbgrader.preprocessors.LimitOutput",
@@ -46,7 +46,7 @@ c.Autograde.autograde_preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 # What students write in Markdown must not run in the instructor's browser.
-c.HTMLExporter.filters = {"markdown2html": "course_utils.grading.pages.safe_markdown"}
+c.HTMLExporter.filters = {"markdown2html": "course_utils.grading.classroom.pages.safe_markdown"}
 '''
 
 

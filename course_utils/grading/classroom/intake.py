@@ -13,8 +13,8 @@ from dateutil.parser import parse as parse_time
 from nbformat import NotebookNode
 
 from course_utils.files.durable import write_atomically
-from course_utils.grading.course import Course
-from course_utils.grading.submission import MAX_BYTES, clean, refuse
+from course_utils.grading.classroom.course import Course
+from course_utils.grading.classroom.submission import MAX_BYTES, clean, refuse
 
 # nbgrader uses names in paths, patterns and regular expressions.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f*?\[\]+/\\:\"<>|{}]")

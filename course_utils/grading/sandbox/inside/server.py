@@ -1,4 +1,4 @@
-"""``python -m course_utils.grading.inside.server``: stay warm, fork a process per submission.
+"""The sandbox's first process: it stays warm, and forks a process for each submission.
 
 Importing PyTorch takes seconds and forking a process that has it takes milliseconds. The server
 reads requests from its standard input and answers on its standard output, one at a time.
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 
-from course_utils.grading.inside import namespaces, session, watch
-from course_utils.grading.inside.frames import PipeClosedError, receive, send
-from course_utils.grading.plain import unpack
+from course_utils.grading.sandbox.inside import namespaces, session, watch
+from course_utils.grading.sandbox.inside.frames import PipeClosedError, receive, send
+from course_utils.grading.sandbox.plain import unpack
 
 MAX_REQUEST = 64 * 2**20
 TICK = 0.02  # seconds between two looks at a submission's processes
