@@ -7,7 +7,8 @@ from pathlib import Path
 
 from course_utils.grading.classroom.course import Course, NbgraderError
 from course_utils.grading.classroom.release import release, write_handout
-from course_utils.grading.classroom.run import grade_class, show
+from course_utils.grading.classroom.run import grade_class
+from course_utils.grading.classroom.table import show
 from course_utils.grading.sandbox.runner import Limits
 from course_utils.grading.sheets import lessons
 
@@ -41,7 +42,7 @@ def _grade(course: Course, options: argparse.Namespace) -> int:
         scheduler=options.scheduler,
         again=options.again,
     )
-    show(rows, failures)
+    show(rows, {" ".join(filter(None, key)): why for key, why in failures.items()})
     print(f"{course.root / 'grades.csv'}; pages for students: {course.root / 'feedback'}")
     return 1 if failures else 0
 
@@ -63,7 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     part.set_defaults(run=_release)
 
     part = commands.add_parser("grade", help="grade a folder of submissions")
-    part.add_argument("submissions", type=Path, help="holds <student>/<notebook>.ipynb")
+    part.add_argument(
+        "submissions",
+        type=Path,
+        help="a folder or a zip archive: <student>/…, or as Canvas, Moodle and nbgrader give it",
+    )
     part.add_argument("--workers", type=int, help="processes; one a core by default")
     part.add_argument("--scheduler", default="", help="of a Dask cluster, tcp://host:8786")
     part.add_argument("--again", action="store_true", help="run also what is graded already")

@@ -136,7 +136,7 @@ def conclude(
         if verdict.credit < worst.credit:
             worst, details = verdict, _details(case, seen, wanted, verdict)
     status = "correct" if worst.credit >= 1 else "wrong"
-    return Report(exercise.id, status, worst.credit, worst.message, details)
+    return Report(exercise.id, status, worst.credit, cut(worst.message, 1000), details)
 
 
 def _judge(exercise: Exercise, case: Any, seen: Observation, wanted: Any) -> Verdict:
@@ -156,14 +156,18 @@ def _details(
 ) -> tuple[tuple[str, str], ...]:
     return (
         ("input", show(case)),
-        ("expected", verdict.expected or show(wanted)),
-        ("came", verdict.came or show(seen.data)),
+        ("expected", cut(verdict.expected) or show(wanted)),
+        ("came", cut(verdict.came) or show(seen.data)),
     )
 
 
-def show(value: Any, length: int = 300) -> str:
+def show(value: Any) -> str:
     """Describe plain data in one short line."""
-    text = _show(value)
+    return cut(_show(value))
+
+
+def cut(text: str, length: int = 300) -> str:
+    """Return the beginning of a text that may be of any length."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

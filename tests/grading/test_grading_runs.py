@@ -14,8 +14,10 @@ from classroom import BEST, KEYS, SLUG, WRONG_KEYS, Student, hand_in
 
 from course_utils.grading.classroom.course import Course, succeed
 from course_utils.grading.classroom.grader import close_sandboxes
+from course_utils.grading.classroom.recording import Results
 from course_utils.grading.classroom.release import release, write_handout
 from course_utils.grading.classroom.run import grade_class
+from course_utils.grading.sandbox import Limits
 from course_utils.grading.sandbox.jail import can_isolate
 
 pytestmark = [
@@ -141,11 +143,103 @@ def test_an_instructors_own_grade_survives_grading_again(classroom):
     shutil.rmtree(course.root / "results" / "recorded")  # so that all is recorded anew
     rows, _ = grade_class(course, submissions)
     row = next(row for row in rows if row.student == "b")
-    assert (row.score, row.state) == (1.5, "needs manual grade")
+    assert (row.score, row.state) == (1.5, "graded"), (
+        "nothing changed, so nothing is to be reviewed"
+    )
     with course.nbgrader().gradebook as gradebook:
         grade = gradebook.find_grade("check_01_1", SLUG, SLUG, "b")
         grade.manual_score = None
         gradebook.db.commit()
+
+
+def test_points_and_comments_given_by_hand_reach_the_page(classroom):
+    course, submissions, _, _ = classroom
+    page = course.root / "feedback" / "b" / SLUG / f"{SLUG}.html"
+    grade_class(course, submissions)
+    before = page.stat().st_mtime_ns
+    grade_class(course, submissions)
+    assert page.stat().st_mtime_ns == before, "what did not change is not written again"
+    with course.nbgrader().gradebook as gradebook:
+        gradebook.find_grade("check_01_1", SLUG, SLUG, "b").extra_credit = 0.25
+        comment = gradebook.find_comment("answer_01_1", SLUG, SLUG, "b")
+        comment.manual_comment = "SEE-ME-IN-MY-OFFICE"
+        gradebook.db.commit()
+    rows, _ = grade_class(course, submissions)
+    assert scores(rows) == {**SCORES, "b": 1.25}
+    assert "SEE-ME-IN-MY-OFFICE" in page.read_text()
+    with course.nbgrader().gradebook as gradebook:
+        gradebook.find_grade("check_01_1", SLUG, SLUG, "b").extra_credit = None
+        gradebook.db.commit()
+
+
+def test_a_due_date_and_a_policy_that_come_later_count(classroom):
+    course, submissions, _, _ = classroom
+    collected = course.root / "submitted"
+    for student in STUDENTS:
+        late = "2030-01-02 00:00:00 UTC" if student == "d" else "2026-01-02 00:00:00 UTC"
+        (course.submitted(student, SLUG).parent / "timestamp.txt").write_text(late)
+    assert scores(grade_class(course, collected)[0]) == SCORES
+    config = course.root / "nbgrader_config.py"
+    text = config.read_text()
+    config.write_text(text + '\nc.LateSubmissionPlugin.penalty_method = "zero"\n')
+    with course.nbgrader().gradebook as gradebook:
+        gradebook.update_or_create_assignment(SLUG, duedate="2027-01-01 00:00:00 UTC")
+    rows, _ = grade_class(course, collected)
+    assert scores(rows) == {**SCORES, "d": 0.0}
+    assert next(row for row in rows if row.student == "d").late_penalty == SCORES["d"]
+    with course.nbgrader().gradebook as gradebook:
+        gradebook.grant_extension(SLUG, "d", weeks=1000)
+    assert scores(grade_class(course, collected)[0]) == SCORES
+    config.write_text(text)
+    # Handed in anew, by a way that notes no time: the old time no longer counts.
+    assert scores(grade_class(course, submissions)[0]) == SCORES
+    with course.nbgrader().gradebook as gradebook:
+        assert gradebook.find_submission(SLUG, "d").timestamp is None
+
+
+def test_other_limits_are_noticed(classroom, monkeypatch):
+    course, submissions, _, _ = classroom
+    graded = []
+    monkeypatch.setattr(
+        "course_utils.grading.classroom.run.grade_all",
+        lambda notebooks, *args, **kwargs: graded.extend(notebooks) or iter(()),
+    )
+    grade_class(course, submissions, limits=Limits(seconds=7))
+    assert len(graded) == len(STUDENTS)
+    assert Results(course.root).limits == Limits(seconds=7), "formgrader's button uses them too"
+    graded.clear()
+    grade_class(course, submissions)
+    assert graded == []
+
+
+def test_the_table_holds_the_whole_course(classroom, tmp_path):
+    course, *_ = classroom
+    hand_in(tmp_path, "late lou", STUDENTS["a"], course.released(SLUG))
+    (tmp_path / "empty eve").mkdir()
+    graded, failures = grade_class(course, tmp_path)
+    assert failures == {}
+    assert scores(graded) == {**SCORES, "late lou": 2.0, "empty eve": 0.0}
+    eve = next(row for row in graded if row.student == "empty eve")
+    assert (eve.state, eve.note) == ("missing", "empty eve: the folder is empty")
+    text = (course.root / "grades.csv").read_text()
+    assert all(name in text for name in scores(graded))
+
+
+def test_no_page_for_one_is_no_table_for_none(classroom, monkeypatch):
+    course, submissions, _, _ = classroom
+    (course.root / "grades.csv").unlink()
+    shutil.rmtree(course.root / "feedback")
+    broken = next(course.root.glob("autograded/b/*/*.ipynb"))
+    broken.chmod(0o644)
+    whole = broken.read_text()
+    broken.write_text("{")
+    rows, failures = grade_class(course, submissions)
+    broken.write_text(whole)
+    assert list(failures) == [("b", SLUG)]
+    assert "no feedback page" in failures["b", SLUG]
+    assert scores(rows)["b"] == SCORES["b"]
+    assert (course.root / "grades.csv").exists()
+    assert {p.parts[-3] for p in course.root.glob("feedback/*/*/*.html")} >= {"a", "c", "d"}
 
 
 def test_nbgraders_own_autograde_uses_the_sandbox_too(classroom):

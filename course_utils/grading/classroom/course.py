@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from nbgrader.api import Gradebook, Student
 from nbgrader.apps.api import NbGraderAPI
 from traitlets.config import PyFileConfigLoader
 
@@ -23,6 +24,7 @@ c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 c.CourseDirectory.course_id = "saving_and_loading"
 c.SandboxedGrade.course = c.CourseDirectory.root
+c.CsvExportPlugin.to = "nbgrader_grades.csv"  # grades.csv is the one of `make grade`
 # c.CourseDirectory.db_url = "postgresql://…"    # instead of gradebook.db
 
 # Starters are written as students get them, so no solution needs to be cut out.
@@ -101,6 +103,12 @@ class Course:
         """Return the slugs of the released lessons."""
         return sorted(path.parent.name for path in self.root.glob("release/*/*.ipynb"))
 
+    def roster(self) -> dict[str, set[str]]:
+        """Return the students in the gradebook, each with the other names files may have."""
+        api = self.nbgrader()
+        with Gradebook(api.coursedir.db_url, api.course_id) as gradebook:
+            return {student.id: _names(student) for student in gradebook.students}
+
     def submitted(self, student: str, slug: str) -> Path:
         """Return where a clean submission lies for nbgrader."""
         return self.root / "submitted" / student / slug / f"{slug}.ipynb"
@@ -118,6 +126,13 @@ class Course:
         finally:
             os.chdir(before)
             os.environ["PATH"] = path
+
+
+def _names(student: Student) -> set[str]:
+    """Moodle's files are named "Ada Lovelace", those of Canvas "lovelaceada"; both have numbers."""
+    first, last = student.first_name or "", student.last_name or ""
+    names = {student.id, student.lms_user_id or "", f"{first} {last}", f"{last}{first}"}
+    return {name.strip() for name in names if name.strip()}
 
 
 def succeed(outcome: dict[str, object]) -> None:

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from course_utils.grading.checking import Report, conclude, expect
+from course_utils.grading.classroom.submission import without_controls
 from course_utils.grading.exercise import Case, Exercise, load_exercise, load_reference
 from course_utils.grading.sandbox.observing import Observation
 from course_utils.grading.sandbox.runner import Cell, Limits, Record, Sandbox
@@ -55,12 +56,12 @@ def checked_exercise(cell: NotebookNode) -> str:
     return name.removeprefix(PREFIX).replace("_", ".") if name.startswith(PREFIX) else ""
 
 
-def digest(notebook: NotebookNode, seed: int) -> str:
-    """Name what decides a result: the cells, the seed, and the exercises' and references' code."""
+def digest(notebook: NotebookNode, seed: int, limits: Limits) -> str:
+    """Name what decides a result: the cells, seed and limits, exercises' and references' code."""
     cells = [(c.cell_type, c.source, checked_exercise(c)) for c in notebook.cells]
     exercises = [check for _, _, check in cells if check]
     codes = [_code_digest(exercise_id) for exercise_id in exercises]
-    return hashlib.sha256(json.dumps([cells, seed, codes]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([cells, seed, asdict(limits), codes]).encode()).hexdigest()
 
 
 def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Result:
@@ -191,4 +192,5 @@ def _code_digest(exercise_id: str) -> str:
 
 
 def _stream(text: str) -> NotebookNode:
+    text = without_controls(text)
     return new_output("stream", name="stdout", text=text if text.endswith("\n") else text + "\n")

@@ -1,11 +1,12 @@
 """Takes a folder of submissions into the course folder, cleaned, whatever the files are."""
 
-import os
+import hashlib
 import re
-import stat
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 
 import nbformat
@@ -14,106 +15,201 @@ from nbformat import NotebookNode
 
 from course_utils.files.durable import write_atomically
 from course_utils.grading.classroom.course import Course
-from course_utils.grading.classroom.submission import MAX_BYTES, clean, refuse
+from course_utils.grading.classroom.layouts import HandIn, Nothing, Person, hand_ins, read_ordinary
+from course_utils.grading.classroom.submission import clean, refuse
 
 # nbgrader uses names in paths, patterns and regular expressions.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f*?\[\]+/\\:\"<>|{}]")
-NAME_LENGTH = 100
+NAME_BYTES = 100
+EXERCISE = re.compile(rb"(?:check|answer)_(\d\d)_\d|check\(\s*\\?[\"'](\d\d)\.\d")
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """One student's notebook for one lesson, as nbgrader will read it."""
+    """One student's notebook for one lesson, as nbgrader will read it.
+
+    Attributes:
+        notes: what was odd about it, for the instructor's table.
+        arrived: when, as nbgrader writes it; "" where nobody trustworthy has noted it.
+    """
 
     student: str
     slug: str
     notebook: NotebookNode
+    notes: tuple[str, ...] = ()
+    arrived: str = ""
 
 
-def take_in(course: Course, folder: Path) -> list[Submitted]:
+@dataclass
+class Intake:
+    """What a folder of submissions holds.
+
+    Attributes:
+        taken: what can be graded.
+        reasons: by student, why there is a notebook less than one might expect.
+        nobodys: files that cannot be told to be somebody's, with the reason.
+    """
+
+    taken: list[Submitted] = field(default_factory=list)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    nobodys: dict[str, str] = field(default_factory=dict)
+
+
+def take_in(course: Course, folder: Path) -> Intake:
     """Clean every submission in a folder and put it where nbgrader looks.
+
+    Of a student's attempts the newest counts. Nobody's mishap touches anybody else.
 
     Args:
         course: with released lessons.
-        folder: holds ``<student>/<slug>.ipynb`` or nbgrader's ``<student>/<slug>/<slug>.ipynb``.
+        folder: of submissions, in any layout that `layouts` knows.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no submission in it.
+        FileNotFoundError: there is no such folder, or nobody in it.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of submissions")
-    found = []
-    for student, entry in sorted(_students(folder).items()):
-        for slug in course.lessons():
-            path = _find(entry, slug)
-            if path is not None:
-                found.append(_take(course, student, slug, path))
+    found = list(hand_ins(folder, course.lessons()))
     if not found:
-        wanted = ", ".join(f"{slug}.ipynb" for slug in course.lessons())
-        raise FileNotFoundError(f"{folder}: no <student>/<notebook> in it; notebooks are {wanted}")
-    return found
+        raise FileNotFoundError(f"{folder}: nothing in it; wanted is <student>/<notebook>.ipynb")
+    intake = Intake()
+    students = identify({item.person for item in found if item.person}, course.roster())
+    collected = folder.resolve() == (course.root / "submitted").resolve()
+    attempts: dict[tuple[str, str], list[HandIn]] = {}
+    seen: dict[object, str] = {}
+    for item in found:
+        if item.person is None:
+            intake.nobodys[item.label] = item.reason if isinstance(item, Nothing) else ""
+            continue
+        student = students[item.person]
+        intake.reasons.setdefault(student, [])
+        if isinstance(item, Nothing):
+            intake.reasons[student].append(f"{item.label}: {item.reason}")
+        elif slug := _lesson(item, course.lessons()):
+            attempts.setdefault((student, slug), []).append(item)
+        else:
+            intake.reasons[student].append(f"{item.label}: no exercise of this course is in it")
+    for (student, slug), items in sorted(attempts.items()):
+        items.sort(key=lambda item: item.attempt)
+        intake.taken.append(_take(course, student, slug, items, collected, seen))
+    return intake
+
+
+def identify(people: Iterable[Person], roster: dict[str, set[str]]) -> dict[Person, str]:
+    """Return nbgrader's name for each, and never one name for two.
+
+    Args:
+        people: as the folders say it.
+        roster: students' ids, each with other names: full ones, numbers of a learning platform.
+    """
+    known = {_folded(name): student for student, names in roster.items() for name in names}
+    wanted = {
+        person: known.get(_folded(person.number), known.get(_folded(person.name)))
+        or safe_name(person.name)
+        for person in people
+    }
+    # Those whose name is written exactly so come first; others who get the same are numbered.
+    order = sorted(people, key=lambda p: (p.name != wanted[p], p.name, p.number))
+    names: dict[Person, str] = {}
+    for person in order:
+        name, number = wanted[person], person.number or _short_digest(person.name)
+        names[person] = name if name not in names.values() else f"{name}~{number}"
+    return names
 
 
 def safe_name(name: str) -> str:
     """Return a student's name as one that can be a folder and an nbgrader id."""
     name = unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode())
-    return UNSAFE.sub("_", name).strip().lstrip(".")[:NAME_LENGTH].strip() or "_"
+    name = "".join("_" if unicodedata.category(c) in ("Cf", "Cc", "Zl", "Zp") else c for c in name)
+    name = UNSAFE.sub("_", name).strip().lstrip(".") or "_"
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    cut = name.encode()[: NAME_BYTES - 7].decode(errors="ignore").strip()
+    return f"{cut}~{_short_digest(name)}"
 
 
-def _students(folder: Path) -> dict[str, Path]:
-    """Return the students' folders by safe names; names that become equal are numbered."""
-    students: dict[str, Path] = {}
-    times: Counter[str] = Counter()
-    for entry in sorted(folder.iterdir()):
-        if entry.is_symlink() or not entry.is_dir() or entry.name.startswith("."):
-            continue
-        name = safe_name(entry.name)
-        times[name] += 1
-        students[name if times[name] == 1 else f"{name}-{times[name]}"] = entry
-    return students
+def _short_digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
 
 
-def _find(entry: Path, slug: str) -> Path | None:
-    for path in (entry / slug / f"{slug}.ipynb", entry / f"{slug}.ipynb"):
-        if os.path.lexists(path):
-            return path
-    return None
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _take(course: Course, student: str, slug: str, path: Path) -> Submitted:
-    released = course.released(slug)
+def _lesson(item: HandIn, slugs: list[str]) -> str:
+    """Return the lesson whose exercises are in a notebook; else the one its name says."""
     try:
-        notebook = clean(_read(path, MAX_BYTES + 1), released)
-    except OSError as error:
-        reason = "it is not an ordinary file." if not error.strerror else f"{error.strerror}."
-        notebook = refuse(reason, released)
+        data = item.read()
+    except OSError:
+        data = b""
+    counts = Counter(a or b for a, b in EXERCISE.findall(data))
+    by_number = {slug[:2].encode(): slug for slug in slugs}
+    for number, _ in counts.most_common():
+        if number in by_number:
+            return by_number[number]
+    name = item.name.lower()
+    return next((slug for slug in slugs if slug.lower() in name), "")
+
+
+def _take(
+    course: Course,
+    student: str,
+    slug: str,
+    items: list[HandIn],
+    collected: bool,
+    seen: dict[object, str],
+) -> Submitted:
+    newest = items[-1]
+    notes = []
+    if len(items) > 1:
+        others = ", ".join(item.label for item in items[:-1])
+        notes.append(f"Of {len(items)} attempts the newest counts: {newest.label}; not {others}.")
+    elif newest.name != f"{slug}.ipynb":
+        notes.append(f"The file was named {newest.name}.")
+    owner = seen.setdefault(newest.identity or newest.label, student)
+    if owner != student and newest.identity:
+        notes.append(f"It is the very file of {owner}, under two names.")
+    notebook, said = _cleaned(newest, course.released(slug))
+    arrived = newest.arrived
+    if collected:
+        arrived = _timestamp(course.submitted(student, slug).parent / "timestamp.txt")
     target = course.submitted(student, slug)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = nbformat.writes(notebook).encode()
-    write_atomically(target, lambda file: file.write(text))  # also over a read-only file
-    _take_timestamp(path.parent / "timestamp.txt", target.parent / "timestamp.txt")
-    return Submitted(student, slug, notebook)
+    _write(target, nbformat.writes(notebook).encode())
+    _write(target.parent / "timestamp.txt", _normal_time(arrived).encode())
+    return Submitted(student, slug, notebook, (*notes, *said), _normal_time(arrived))
 
 
-def _take_timestamp(source: Path, target: Path) -> None:
-    """Copy nbgrader's note of when it was handed in, if it is one: a bad one would stop it."""
+def _cleaned(item: HandIn, released: NotebookNode) -> tuple[NotebookNode, list[str]]:
     try:
-        text = _read(source, 100).decode().strip()
-        parse_time(text)
-    except (OSError, ValueError, OverflowError):
+        return clean(item.read(), released)
+    except OSError as error:
+        return refuse(f"{error.strerror or 'it cannot be read'}.", released)
+    except Exception as error:  # one notebook's oddity is not to stop the class
+        return refuse(f"it cannot be cleaned ({type(error).__name__}).", released)
+
+
+def _timestamp(path: Path) -> str:
+    """Read nbgrader's own note of when it was collected."""
+    try:
+        return read_ordinary(path, 100).decode().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _normal_time(text: str) -> str:
+    """Return a time as nbgrader writes it; "" for none, and for one that would stop it."""
+    try:
+        time = parse_time(text)
+        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        return time.strftime("%Y-%m-%d %H:%M:%S.%f UTC") if time.year > 1970 else ""
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write what is new, also over a read-only file; remove what is to be nothing."""
+    if not data:
+        path.unlink(missing_ok=True)
         return
-    write_atomically(target, lambda file: file.write(text.encode()))
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Read an ordinary file: no link to another's work, no pipe that never ends."""
-    if path.parent.is_symlink():
-        raise OSError
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(fd)
+    if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(data))

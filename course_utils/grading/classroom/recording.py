@@ -1,5 +1,7 @@
 """The seam to nbgrader: our grader in the place of its kernel."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from course_utils.grading.classroom.grader import (
     to_json,
     write_outputs,
 )
+from course_utils.grading.sandbox import Limits
 
 
 class SandboxedGrade(NbGraderPreprocessor):
@@ -34,7 +37,7 @@ class SandboxedGrade(NbGraderPreprocessor):
         results = Results(Path(self.course))
         result = results.find(nb)
         if result is None:
-            result = grade(nb, results.seed)
+            result = grade(nb, results.seed, results.limits)
             results.keep(nb, result)
         write_outputs(nb, result)
         return nb, resources
@@ -45,11 +48,20 @@ class Results:
 
     Args:
         course: the course folder, which holds the secret seed.
+        limits: of the sandboxes; by default those of the run before.
     """
 
-    def __init__(self, course: Path) -> None:
+    def __init__(self, course: Path, limits: Limits | None = None) -> None:
         self.folder = course / "results"
+        self.folder.mkdir(exist_ok=True)
         self.seed = int((course / "secret_seed").read_text())
+        kept = self.folder / "limits"
+        if limits is None:
+            limits = Limits(**json.loads(kept.read_text())) if kept.exists() else Limits()
+        text = json.dumps(asdict(limits))
+        if not kept.exists() or kept.read_text() != text:
+            write_atomically(kept, lambda file: file.write(text.encode()))
+        self.limits = limits
 
     def find(self, notebook: NotebookNode) -> Result | None:
         """Return what is known about a notebook with these cells."""
@@ -58,9 +70,12 @@ class Results:
 
     def keep(self, notebook: NotebookNode, result: Result) -> None:
         """Keep a result, whole or not at all."""
-        self.folder.mkdir(exist_ok=True)
         data = to_json(result).encode("utf-8", "replace")
         write_atomically(self._path(notebook), lambda file: file.write(data))
 
+    def name(self, notebook: NotebookNode) -> str:
+        """Return what a result is kept under: it changes with all that decides it."""
+        return digest(notebook, self.seed, self.limits)
+
     def _path(self, notebook: NotebookNode) -> Path:
-        return self.folder / f"{digest(notebook, self.seed)}.json"
+        return self.folder / f"{self.name(notebook)}.json"

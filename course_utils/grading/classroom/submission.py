@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import unicodedata
 
 import nbformat
 from nbformat import NotebookNode
@@ -11,6 +13,12 @@ MAX_BYTES = 20 * 2**20  # of the file; pictures in its outputs take the most
 MAX_SOURCE = 2 * 2**20  # characters in all cells
 MAX_CELLS = 1000
 
+# Terminal escapes: of colour and place (CSI), of titles and links (OSC), and the short ones.
+ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]"
+)
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f]")
+
 NOTE = "**A note from the grader.**"
 
 
@@ -18,8 +26,10 @@ class UnreadableSubmissionError(ValueError):
     """The file is no notebook; the message says why, for the student."""
 
 
-def clean(data: bytes, released: NotebookNode) -> NotebookNode:
-    """Return a notebook that nbgrader takes, with a note on what was wrong with the file.
+def clean(data: bytes, released: NotebookNode) -> tuple[NotebookNode, list[str]]:
+    """Return a notebook that nbgrader takes, and notes on what was wrong with the file.
+
+    The notes stand in the notebook's first cell, too.
 
     Outputs, identifiers and all metadata are dropped, but for nbgrader's, which are copied from
     the released notebook: a student can change neither points nor kind of a cell. Check cells
@@ -33,10 +43,7 @@ def clean(data: bytes, released: NotebookNode) -> NotebookNode:
     try:
         submitted = _read(data)
     except UnreadableSubmissionError as error:
-        notebook = _skeleton(released)
-        notebook.cells = copy.deepcopy(released.cells)
-        _note(notebook, [f"Your file could not be graded: {error}"])
-        return notebook
+        return refuse(str(error), released)
     notes = _kernel_notes(submitted)
     notebook = _skeleton(released)
     originals = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}
@@ -51,14 +58,15 @@ def clean(data: bytes, released: NotebookNode) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
     _note(notebook, notes)
-    return notebook
+    return notebook, notes
 
 
-def refuse(reason: str, released: NotebookNode) -> NotebookNode:
-    """Return the released notebook with a note why the student's was not graded."""
+def refuse(reason: str, released: NotebookNode) -> tuple[NotebookNode, list[str]]:
+    """Return the released notebook, and the note in it: why the student's was not graded."""
     notebook = copy.deepcopy(released)
-    _note(notebook, [f"Your file could not be graded: {reason}"])
-    return notebook
+    notes = [f"Your file could not be graded: {reason}"]
+    _note(notebook, notes)
+    return notebook, notes
 
 
 def _read(data: bytes) -> NotebookNode:
@@ -89,18 +97,37 @@ def _skeleton(released: NotebookNode) -> NotebookNode:
 def _clean_cell(cell: NotebookNode, original: NotebookNode | None) -> NotebookNode:
     if original is None:
         # A raw cell would go into the feedback page as it is, scripts included.
-        make = new_code_cell if cell.get("cell_type") == "code" else new_markdown_cell
-        return make(_source(cell))
+        if cell.get("cell_type") == "code":
+            return new_code_cell(_source(cell))
+        return new_markdown_cell(_not_the_graders(_source(cell)))
     cleaned = copy.deepcopy(original)
     if original.metadata.nbgrader["solution"]:
         cleaned.source = _source(cell)
     return cleaned
 
 
+def _not_the_graders(source: str) -> str:
+    """A note from the grader that a student wrote is shown as what it is."""
+    plain = unicodedata.normalize("NFKC", source).casefold()
+    looks_like_one = "note from the grader" in re.sub(r"[^a-z]+", " ", plain)
+    return (
+        f"*Written in the notebook, not by the grader:*\n\n{source}" if looks_like_one else source
+    )
+
+
 def _source(cell: NotebookNode) -> str:
     source = cell["source"]
     text = source if isinstance(source, str) else "".join(source)
-    return text.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be written
+    return without_controls(text)
+
+
+def without_controls(text: str) -> str:
+    """Return a text that any page can show: no terminal escapes, no control characters.
+
+    Half of a surrogate pair, which cannot be written, becomes a question mark.
+    """
+    text = ESCAPES.sub("", text).encode("utf-8", "replace").decode()
+    return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _grade_id(cell: NotebookNode) -> str:
