@@ -1,0 +1,51 @@
+"""Facts of PyTorch that the lessons tell, which change with its versions; run by the table too."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from course_utils.checkpoint.torch_versions import version
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+def test_nested_tensors_are_no_longer_loaded_safely_from_2_15_on(tmp_path, layout):
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
+    torch.save(nested, tmp_path / "nested.pt")
+    if version() >= (2, 15):
+        with pytest.raises(Exception, match="Weights only load failed"):
+            torch.load(tmp_path / "nested.pt", weights_only=True)
+    else:
+        assert torch.load(tmp_path / "nested.pt", weights_only=True).is_nested
+
+
+SPREAD = """
+import sys, torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+path = sys.argv[1]
+dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+mesh = init_device_mesh("cpu", (2,))
+torch.save(distribute_tensor(torch.ones(4), mesh, [Shard(0)], src_data_rank=None), path)
+"""
+ALONE = """
+import sys, tempfile, torch, torch.distributed as dist, torch.distributed.tensor
+place = tempfile.mkdtemp() + "/store"
+dist.init_process_group("gloo", init_method="file://" + place, rank=0, world_size=1)
+tensor = torch.load(sys.argv[1], weights_only=True)
+print(tuple(tensor.shape), tensor.to_local().numel(), tensor.sum().to_local().item())
+"""
+
+
+def test_a_dtensor_binds_to_whatever_process_group_has_its_groups_name(tmp_path):
+    """In a world of one, the sum of a tensor of four ones is that of one shard, without a word."""
+    printed = ""
+    for program in (SPREAD, ALONE):
+        command = [sys.executable, "-W", "ignore", "-c", program, tmp_path / "spread.pt"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        printed = done.stdout
+    assert printed == "(4,) 2 2.0\n"
