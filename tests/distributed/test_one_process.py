@@ -302,7 +302,7 @@ def test_a_hostile_value_is_not_run_and_nothing_is_loaded(
     save_sharded(tmp_path, 1, run)
     victim = new_run(seed=7, steps=2)
     before = everything(victim)
-    with pytest.raises(UnsafeCheckpointError, match=r"step-00000001: rank 0: sampler\.seed"):
+    with pytest.raises(UnsafeCheckpointError, match=r"step-00000001.*: sampler\.seed"):
         load_sharded(tmp_path, victim)
     assert not (tmp_path / "marker").exists()
     assert same(everything(victim), before)
