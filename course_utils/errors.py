@@ -13,12 +13,12 @@ class MissingCheckpointError(CheckpointError, FileNotFoundError):
     """There is no file at this path."""
 
 
-class UnreadableCheckpointError(CheckpointError):
-    """The system does not let the file be read: permissions, a link loop, a failing disk."""
-
-
 class NotACheckpointError(CheckpointError):
     """The path holds something else: a folder, an empty file, text, another format."""
+
+
+class UnreadableCheckpointError(CheckpointError):
+    """The system does not let the file be read: no permission, a link loop, too long a name."""
 
 
 class DamagedCheckpointError(CheckpointError):

@@ -1,11 +1,12 @@
 """Read a checkpoint: every byte verified, then the pickle, which may build plain data only."""
 
+import mmap as mmap_module
 import os
-import pickle
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from mmap import ACCESS_COPY
+from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE
 from mmap import mmap as MemoryMap
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, UntypedStorage
 
-from course_utils.anatomy.archive import read_archive
+from course_utils.checkpoint.explain import explained, with_callers_errors
 from course_utils.checkpoint.torch_versions import (
     is_meta,
     load_public,
@@ -22,20 +23,19 @@ from course_utils.checkpoint.torch_versions import (
 )
 from course_utils.checkpoint.verified_read import StorageReader, memory_of
 from course_utils.errors import (
-    CheckpointError,
     DamagedCheckpointError,
     DamagedRecordError,
-    UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
 from course_utils.files.locks import lock_shared
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.open import open_contents, read_records, require_tensors
-from course_utils.formats.torch_layout import ALIGNMENT, check_bookkeeping, predict
+from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Locate, Record
 
-REMEDY = "Use an earlier checkpoint or another copy."
+# Python names the flag from 3.13 on; on Linux it is this number on the usual processors.
+NO_RESERVE = getattr(mmap_module, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 def load_checkpoint(
@@ -65,6 +65,9 @@ def load_checkpoint(
         UnsupportedCheckpointError: TorchScript, or the format from before PyTorch 1.6.
         UnsafeCheckpointError: the pickle needs more than tensors and plain containers; or, under
             PyTorch before 2.10, its audit says anything else than plain data.
+        UnreadableCheckpointError: the system does not let it be read.
+        TypeError: ``map_location`` is of a kind that torch does not know. What your own function
+            raises comes through, with a note.
         RuntimeError: torch's own, for example because a device is missing.
     """
     with OpenFile(path) as file:
@@ -76,9 +79,10 @@ def load_open(
 ) -> Any:
     """Do what `load_checkpoint` does with a file that is open already."""
     path = file.path
-    with _explained(path):
-        lock_shared(file.fileno())  # retention leaves a file alone while it is being read
-        reading = partial(_read, file, map_location, mmap, verify_mapped)
+    place = with_callers_errors(map_location)
+    with explained(path):
+        lock_shared(file)  # retention leaves a file alone while it is being read
+        reading = partial(_read, file, place, mmap, verify_mapped)
         with suppress(DamagedRecordError, DamagedCheckpointError):
             return reading(_stored_records(path, file, predict), predicted=True)
         # Damaged, or laid out by another program: a stricter reading tells.
@@ -110,8 +114,8 @@ def _read(
             state = load(_Archive(records, others, take), map_location)
             if not mmap and not is_meta(map_location):
                 reader.verify_rest()
-    alignment = int(others.get(".storage_alignment", str(ALIGNMENT)))
-    if not check_bookkeeping(file, list(records.values()), alignment) and predicted:
+    alignment = others.get(".storage_alignment")
+    if not follows_layout(file, list(records.values()), alignment) and predicted:
         raise DamagedRecordError(None, "it is not laid out as torch does")
     return state
 
@@ -144,15 +148,20 @@ class _Archive:
                 name, f"its tensor needs {nbytes:,} bytes, not {record.size:,}"
             )
         storage = self._take(record) if nbytes else UntypedStorage(0)
-        return torch.empty(0, dtype=torch.uint8).set_(storage)
+        return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)
 
     def serialization_id(self) -> str:
         return self._contents.get(".data/serialization_id", b"").decode()
 
 
 def _mapped(file: OpenFile) -> Callable[[Record], UntypedStorage]:
-    """Map a file, privately: what a program writes into its tensors does not reach the file."""
-    content = MemoryMap(file.fileno(), 0, access=ACCESS_COPY)
+    """Map a file, privately: what a program writes into its tensors does not reach the file.
+
+    No memory is set aside for what it might write, so the file may be larger than there is.
+    """
+    content = MemoryMap(
+        file.fileno(), 0, flags=MAP_PRIVATE | NO_RESERVE, prot=PROT_READ | PROT_WRITE
+    )
     whole = torch.frombuffer(content, dtype=torch.uint8).untyped_storage()
     return lambda record: whole[record.offset : record.offset + record.size]
 
@@ -183,35 +192,3 @@ def _read_others(file: OpenFile, records: Mapping[str, Record]) -> dict[str, byt
 
 def _holds_tensor(record: Record) -> bool:
     return record.name.startswith("data/")
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what reading and unpickling raise into errors that name the file and the remedy."""
-    try:
-        yield
-    except DamagedRecordError as error:
-        where = "its directory"
-        if error.record is not None:
-            where = f"record {error.record}{_tensors_in(path, error.record)}"
-        raise DamagedCheckpointError(f"{path}: damaged in {where}: {error.reason}. {REMEDY}") from (
-            error.__cause__
-        )
-    except pickle.UnpicklingError as error:
-        raise UnsafeCheckpointError(
-            f"{path}: refused, its pickle asks for more than tensors and plain containers. {error}"
-        ) from error
-    except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
-        raise DamagedCheckpointError(
-            f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
-        ) from error
-
-
-def _tensors_in(path: Path, record: str) -> str:
-    """Name the tensors that a damaged record holds, where the rest of the file still tells."""
-    try:
-        tensors = read_archive(path).tensors.values()
-    except CheckpointError:
-        return ""
-    names = [tensor.name for tensor in tensors if tensor.record == record]
-    return f" (tensor {', '.join(names)})" if names else ""

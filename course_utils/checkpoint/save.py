@@ -12,6 +12,7 @@ from course_utils.checkpoint.pickler import LeaveItToTorchError, PickledState
 from course_utils.checkpoint.torch_versions import storage_alignment
 from course_utils.files.durable import write_atomically
 from course_utils.files.zip_writer import ArchiveWriter
+from course_utils.formats.zip_check import LARGEST_ALIGNMENT
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Any, *, compact: bool = False) -> Path:
@@ -32,6 +33,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Any, *, compact: bool =
 
     Raises:
         CheckpointWriteError: nothing was written and the old file is untouched.
+        ValueError: torch's setting for the alignment of storages does not fit a zip file.
     """
     try:
         save_pickled(path, PickledState(state, compact=compact))
@@ -42,6 +44,7 @@ def save_checkpoint(path: str | os.PathLike[str], state: Any, *, compact: bool =
 
 def save_pickled(path: str | os.PathLike[str], state: PickledState) -> None:
     """Do what `save_checkpoint` does with a state that is pickled already."""
+    _refuse_alignment(storage_alignment())
     size = len(state.pickle) + sum(map(len, state.storages))
     write_atomically(path, lambda file: _write_archive(state, file), size=size)
 
@@ -57,6 +60,15 @@ def _write_archive(state: PickledState, file: BinaryIO) -> None:
             archive.add(f"data/{key}", storage)
         archive.add("version", b"3\n")
         archive.add(".data/serialization_id", _identity(archive))
+
+
+def _refuse_alignment(alignment: int) -> None:
+    """A zip file has room for 65,535 bytes of padding; torch.save writes garbage beyond."""
+    if not 1 <= alignment <= LARGEST_ALIGNMENT:
+        raise ValueError(
+            f"torch.utils.serialization.config.save.storage_alignment is {alignment:,}: a "
+            f"checkpoint can be aligned to 1 to {LARGEST_ALIGNMENT:,} bytes"
+        )
 
 
 def _identity(archive: ArchiveWriter) -> bytes:

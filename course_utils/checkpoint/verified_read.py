@@ -1,6 +1,7 @@
 """Read a checkpoint's storages into their final memory, several at a time, hashed on the way."""
 
 import ctypes
+import errno
 import mmap
 import os
 from collections import deque
@@ -102,6 +103,8 @@ def _finish(read: _Read, descriptor: int) -> None:
     except EOFError:
         raise DamagedRecordError(record.name, "the file ends before its last byte") from None
     except OSError as error:
+        if error.errno != errno.EIO:
+            raise  # the system's or the network's trouble: it says nothing of the file
         raise DamagedRecordError(record.name, f"the disk cannot read it ({error})") from error
     if crc32 != record.crc32:
         raise DamagedRecordError(record.name, "its bytes have changed, the CRC-32 differs")
@@ -121,7 +124,7 @@ def _fill(descriptor: int, memory: memoryview, position: int) -> int:
 
 def memory_of(storage: UntypedStorage) -> memoryview:
     """Return the bytes of a storage on the CPU; keep the storage alive while you use them."""
-    return torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage).numpy().data
 
 
 def _huge_pages_free() -> int:

@@ -12,9 +12,8 @@ from course_utils.files.zip_writer import ArchiveWriter, Content, Stream
 from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_writer import UnwritableError, write_pickle
-from course_utils.formats.torch_layout import ALIGNMENT
+from course_utils.formats.torch_layout import ALIGNMENT, LARGEST_ALIGNMENT
 from course_utils.formats.trees import mismatch
-from course_utils.formats.verify import alignment_of
 from course_utils.formats.zip import Record
 
 PICKLE = "data.pkl"
@@ -72,7 +71,7 @@ def write_checkpoint(
         CheckpointWriteError: nothing was written.
     """
     pickle = _pickled(source, tree)
-    alignment = alignment_of(source) if source.kind == CHECKPOINT else ALIGNMENT
+    alignment = _alignment_of(source)
     if alignment > LARGEST_ALIGNMENT:
         raise UnsupportedCheckpointError(f"{source.path}: its data are aligned to {alignment:,}.")
 
@@ -98,3 +97,10 @@ def _pickled(source: Contents, tree: Any) -> bytes:
             f"{source.path}: its pickle holds {error}, as torch.save never writes it. "
             "Load it where it was made and save it again."
         ) from None
+
+
+def _alignment_of(source: Contents) -> int:
+    """Return the alignment of a checkpoint's data as its own record says; else torch's default."""
+    record = source.records.get(".storage_alignment") if source.kind == CHECKPOINT else None
+    text = source.content(record).read_at(0, 8) if record else b""
+    return int(text) if text.isdigit() and 1 <= int(text) <= LARGEST_ALIGNMENT else ALIGNMENT

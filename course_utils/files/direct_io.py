@@ -16,6 +16,8 @@ from contextlib import suppress
 
 from zlib_ng import zlib_ng
 
+from course_utils.files.locks import not_for_children
+
 BLOCK = 4 << 20  # bytes
 BLOCKS = 4  # one is filled, one is written, one waits, one is held back for a patch
 STEP = 256 << 10  # bytes copied, then hashed, while they are in the cache
@@ -129,12 +131,14 @@ class _Disk:
 
     def __init__(self, descriptor: int) -> None:
         self._file = open(os.dup(descriptor), "wb", buffering=0)  # noqa: SIM115 - the thread's
+        not_for_children(self._file)
         self._direct = _set_direct(descriptor, True)
         self._full: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._aborted = False
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()  # an interrupted join would leave the thread as if ended
 
     def write(self, position: int, block: memoryview) -> None:
         """Have a block written; the first one starts the thread."""
@@ -154,16 +158,17 @@ class _Disk:
     def finish(self) -> None:
         """Wait until all is written."""
         self._full.put(None)
-        if self._thread:
-            self._thread.join()
+        self._ended.wait()
         self._raise_error()
 
     def abort(self, *, wait: bool = True) -> None:
         """Write no more, and end the thread; after ``finish`` there is nothing left to do."""
         self._aborted = True
         self._full.put(None)
-        if wait and self._thread and self._thread.is_alive():
-            self._thread.join()
+        if self._thread is None:
+            self._file.close()
+        elif wait and self._thread.ident is not None:  # else it is to end as soon as it starts
+            self._ended.wait()
 
     def _raise_error(self) -> None:
         if self._error:
@@ -171,7 +176,7 @@ class _Disk:
 
     def _write_blocks(self) -> None:
         """Write what comes until None does; after an error only give the blocks back."""
-        with self._file:
+        try:
             while job := self._full.get():
                 position, block = job
                 try:
@@ -179,6 +184,9 @@ class _Disk:
                 except BaseException as error:
                     self._error = error
                 self._free.put(block)
+        finally:
+            self._file.close()
+            self._ended.set()
 
     def _write(self, position: int, data: memoryview) -> None:
         while data and not self._aborted and not self._error:

@@ -1,53 +1,118 @@
 """Advisory locks (``flock``) on open files: who is alive, who is reading.
 
-The system drops a lock when its file is closed or its process dies, so none goes stale.
-On a file system without locks everything works but the protection they give.
+The system drops a lock when its file is closed or its process dies, so none goes stale. A forked
+child shares its parent's open files, and with them their locks: it gives them up at once, or
+the workers of a `DataLoader` would keep every file that was locked when they started.
+
+Not every file system has locks (Lustre without ``-o flock``, some FUSE ones). Then the answer
+to "does anybody hold it?" is neither yes nor no, but None.
 """
 
+import errno
 import fcntl
 import os
+import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, Protocol
+
+PATIENCE = 100  # tries to get a lock, a hundredth of a second apart
+TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # by somebody else
 
 
-def lock_alone(descriptor: int) -> bool:
-    """Take the exclusive lock on an open file; False if anybody else holds one."""
-    return _lock(descriptor, fcntl.LOCK_EX)
+class OpenFile(Protocol):
+    """A file or anything else with a descriptor, for as long as it is not closed."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the descriptor is given back."""
+        ...
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        ...
 
 
-def wait_alone(descriptor: int) -> None:
-    """Wait for the exclusive lock on an open file; where there are no locks, go on without."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def lock_alone(file: OpenFile) -> bool | None:
+    """Take the exclusive lock; False if anybody else holds one, None where there are no locks."""
+    return _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def lock_shared(descriptor: int) -> bool:
-    """Take a shared lock on an open file; False if somebody holds it alone."""
-    return _lock(descriptor, fcntl.LOCK_SH)
+def wait_alone(file: OpenFile) -> bool | None:
+    """Wait for the exclusive lock; None where there are no locks."""
+    return _lock(file, fcntl.LOCK_EX)
 
 
-def _lock(descriptor: int, kind: int) -> bool:
+def lock_shared(file: OpenFile) -> bool | None:
+    """Take a shared lock; False if somebody holds it alone, None where there are no locks."""
+    return _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def not_for_children(file: OpenFile) -> None:
+    """Close a file in forked children: a copy of a locked file's descriptor has its lock too."""
+    _locked.add(file)
+
+
+def nobody_holds(path: Path) -> bool | None:
+    """Whether a file can be opened and nobody has locked it; None where there are no locks."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        with open_to_lock(path) as file:
+            return lock_alone(file)
     except OSError:
         return False
-    return True
+
+
+def open_to_lock(path: Path) -> BinaryIO:
+    """Open a file for `lock_alone`, and change nothing in it.
+
+    NFS takes an exclusive lock on a file that is open for writing, and on no other.
+    """
+    try:
+        return open(path, "r+b", buffering=0)
+    except PermissionError:
+        return open(path, "rb", buffering=0)
 
 
 class Hold:
     """A shared lock on a file or folder, held until this object is closed or gone.
 
+    If somebody holds it alone it is waited for, a second at most: who takes a lock alone looks
+    whether anybody else is there, and lets go at once.
+
     Args:
         path: an existing file or folder.
+
+    Attributes:
+        works: whether this file system has locks.
+
+    Raises:
+        OSError: it cannot be opened.
     """
+
+    _descriptor = -1
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
-        lock_shared(self._descriptor)
+        for _ in range(PATIENCE):
+            answer = lock_shared(self)
+            if answer is not False:
+                break
+            time.sleep(0.01)
+        self.works = answer is not None
 
-    def alone(self) -> bool:
-        """Make the lock exclusive; False if somebody else holds it too."""
-        return lock_alone(self._descriptor)
+    def alone(self) -> bool | None:
+        """Make the lock exclusive; False if somebody else holds it too, None without locks."""
+        return lock_alone(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the lock is given back."""
+        return self._descriptor < 0
+
+    def fileno(self) -> int:
+        """Return the descriptor, while the lock is held."""
+        return self._descriptor
 
     def close(self) -> None:
         """Give the lock back; a second call does nothing."""
@@ -62,3 +127,28 @@ class Hold:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+_locked: "weakref.WeakSet[OpenFile]" = weakref.WeakSet()
+
+
+def _lock(file: OpenFile, kind: int) -> bool | None:
+    not_for_children(file)
+    try:
+        fcntl.flock(file.fileno(), kind)
+    except OSError as error:
+        return False if error.errno in TAKEN else None
+    return True
+
+
+def _give_up_in_child() -> None:
+    """Let go of the parent's locks. The numbers stay taken: closing them closes no other file."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for file in list(_locked):
+        with suppress(OSError, ValueError):
+            if not file.closed:
+                os.dup2(nothing, file.fileno(), inheritable=False)
+    os.close(nothing)
+
+
+os.register_at_fork(after_in_child=_give_up_in_child)

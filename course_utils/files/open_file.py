@@ -1,11 +1,13 @@
 """Open a file once, and read it in any order: what is checked is what is used."""
 
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import Self
 
 from course_utils.errors import (
+    CheckpointError,
     MissingCheckpointError,
     NotACheckpointError,
     UnreadableCheckpointError,
@@ -32,17 +34,21 @@ class OpenFile:
         try:
             # A pipe would wait for a writer: without waiting it opens, and is refused.
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise MissingCheckpointError(f"{path}: there is no such file.") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UnreadableCheckpointError(f"{path}: cannot be opened: {reason}.") from error
+        except ValueError:
+            raise MissingCheckpointError(f"{str(path)!r}: no name can hold a NUL byte.") from None
+        except OSError as error:
+            raise system_error(self.path, error) from error
         status = os.fstat(self._descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise NotACheckpointError(f"{path} is a folder; name a file in it.")
         if not stat.S_ISREG(status.st_mode):
             raise NotACheckpointError(f"{path} is a pipe or device, not a file.")
         self.size = status.st_size
+
+    @property
+    def closed(self) -> bool:
+        """Whether the descriptor is given back."""
+        return self._descriptor < 0
 
     def fileno(self) -> int:
         """Return the descriptor; its own position is neither used nor changed."""
@@ -84,3 +90,15 @@ class OpenFile:
 
     def __del__(self) -> None:
         self.close()
+
+
+def system_error(path: Path, error: OSError) -> CheckpointError:
+    """Say what an operating system's error means for a reader, and what to do."""
+    if error.errno == errno.ENOENT:
+        return MissingCheckpointError(f"{path}: there is no such file.")
+    advice = {
+        errno.EACCES: "Check the owner with `ls -l`.",
+        errno.ENOTDIR: f"{path.parent} is not a folder.",
+        errno.ELOOP: "It is a symbolic link that leads back to itself.",
+    }.get(error.errno or 0, "The file itself may be sound.")
+    return UnreadableCheckpointError(f"{path}: cannot be read: {error.strerror}. {advice}")

@@ -7,9 +7,17 @@ from course_utils.errors import DamagedRecordError
 from course_utils.formats.source import Source
 from course_utils.formats.zip import LOCAL_HEADER, STORED, Record
 from course_utils.formats.zip import Entry as DirectoryEntry
-from course_utils.formats.zip_layout import CRC_POSITION, Entry, descriptor, directory, local_header
+from course_utils.formats.zip_layout import (
+    CRC_POSITION,
+    LIMIT,
+    Entry,
+    descriptor,
+    directory,
+    local_header,
+)
 
 ALIGNMENT = 64  # of the data in the file, in bytes: torch's default
+LARGEST_ALIGNMENT = 1 << 16  # a zip file has no room for more padding
 SIZES_END = CRC_POSITION + 12  # torch leaves CRC-32 and sizes zero before the data
 
 
@@ -32,6 +40,19 @@ def predict(_source: Source, entry: DirectoryEntry) -> Record:
         crc32=entry.crc32,
         compressed=entry.method != STORED,
     )
+
+
+def follows_layout(source: Source, records: list[Record], alignment: bytes | None) -> bool:
+    """Do what `check_bookkeeping` does; also False where the alignment is none that torch writes.
+
+    Args:
+        source, records: as for `check_bookkeeping`.
+        alignment: what the record ``.storage_alignment`` holds, None without one.
+    """
+    if alignment is None:
+        return check_bookkeeping(source, records)
+    known = alignment.isdigit() and 1 <= int(alignment) <= LARGEST_ALIGNMENT
+    return known and check_bookkeeping(source, records, int(alignment))
 
 
 def check_bookkeeping(source: Source, records: list[Record], alignment: int = ALIGNMENT) -> bool:
@@ -79,4 +100,8 @@ def _prefix(source: Source, record: Record) -> bytes:
 
 def _is_header(found: bytes, entry: Entry, alignment: int) -> bool:
     ours = local_header(entry, alignment)
-    return found in (ours, ours[:CRC_POSITION] + bytes(12) + ours[SIZES_END:])
+    torchs = ours[:CRC_POSITION] + bytes(12) + ours[SIZES_END:]
+    if entry.size >= LIMIT:  # torch's zip64 field says 0 for the second size
+        second = LOCAL_HEADER.size + len(entry.name) + 4 + 8
+        torchs = torchs[:second] + bytes(8) + torchs[second + 8 :]
+    return found in (ours, torchs)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from course_utils.errors import DamagedRecordError
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import CHECKPOINT, Contents, unpack
-from course_utils.formats.torch_layout import ALIGNMENT, check_bookkeeping
+from course_utils.formats.torch_layout import follows_layout
 from course_utils.formats.zip import Record
 
 BLOCK = 2 << 20  # bytes of a record in memory at a time
@@ -102,13 +102,6 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     return Verification(tuple(findings), len(contents.records))
 
 
-def alignment_of(contents: Contents) -> int:
-    """Return the alignment of the data as the file's own record says; torch's default without."""
-    record = contents.records.get(".storage_alignment")
-    text = contents.content(record).read_at(0, 8) if record else b""
-    return int(text) if text.isdigit() and int(text) else ALIGNMENT
-
-
 def _compared(record: Record, found: Checksum) -> list[Finding]:
     problem = (
         f"the disk cannot read it ({found})"
@@ -131,7 +124,9 @@ def _layout(contents: Contents) -> Iterator[Finding]:
         return
     records = list(contents.records.values())
     try:
-        check_bookkeeping(contents.source, records, alignment_of(contents))
+        record = contents.records.get(".storage_alignment")
+        alignment = contents.content(record).read_at(0, 8) if record else None
+        follows_layout(contents.source, records, alignment)
     except DamagedRecordError as error:
         yield Finding(Severity.ERROR, error.record, error.reason)
     except OSError as error:

@@ -72,9 +72,9 @@ def test_memory_is_reused_and_adjusted(manager):
         checkpointer.wait()
         first = {key: buffer.data_ptr() for key, buffer in checkpointer._buffers.items()}
         checkpointer.save({"a": torch.ones(10), "b": torch.ones(7)}, 2)
+        checkpointer.wait()
         assert checkpointer._buffers[0].data_ptr() == first[0]
         assert len(checkpointer._buffers[1]) == 28
-        checkpointer.wait()
         assert load_checkpoint(manager.path_for(1))["a"].eq(0).all()
         checkpointer.save({"a": torch.empty(0)}, 3)
     assert manager.restore()["a"].shape == (0,)

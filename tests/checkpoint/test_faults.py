@@ -20,6 +20,7 @@ from course_utils.files.durable import write_atomically
 from course_utils.resume.compare import differences
 
 HERE = Path(__file__).parent
+PHASES = ["before the write", "in it", "between fsync and rename", "after", "while pruning"]
 
 
 def run(*command, **options):
@@ -35,12 +36,13 @@ def run(*command, **options):
 
 
 @pytest.mark.parametrize(
-    "kills", [200, pytest.param(2000, marks=pytest.mark.torture)], ids=lambda n: f"{n} kills"
+    "kills", [60, pytest.param(2000, marks=pytest.mark.torture)], ids=lambda n: f"{n} kills"
 )
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new_state(tmp_path, kills, capfd):
     tally = json.loads(run(sys.executable, HERE / "kill_saves.py", tmp_path, kills, 0))
     assert tally["old"] + tally["new"] == kills
-    assert tally["killed while writing"] > 3, "the kills did not hit"
+    for phase in PHASES:
+        assert tally[phase] >= kills // 20, f"hardly a kill hit {phase}: {tally}"
     with capfd.disabled():
         print(f"\n{kills} kills: {tally}")
 

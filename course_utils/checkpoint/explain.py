@@ -1,0 +1,104 @@
+"""Turn what goes wrong while a checkpoint is read into errors that name file, cause and remedy.
+
+Only what the bytes prove is called damage: the caller's own mistakes and the system's troubles
+have errors of their own.
+"""
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import UntypedStorage
+from torch.serialization import default_restore_location
+
+from course_utils.anatomy.archive import read_archive
+from course_utils.checkpoint.torch_versions import is_meta
+from course_utils.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    DamagedRecordError,
+    UnsafeCheckpointError,
+)
+from course_utils.files.open_file import system_error
+
+REMEDY = "Use an earlier checkpoint or another copy."
+
+
+class _CallersError(Exception):
+    """Carries what the caller's ``map_location`` raised past the errors of the file."""
+
+
+def with_callers_errors(map_location: Any) -> Any:
+    """Return a ``map_location`` that does the same, and whose errors are not the file's."""
+    if map_location is None or is_meta(map_location):
+        return map_location
+    if not (isinstance(map_location, str | torch.device | Mapping) or callable(map_location)):
+        raise TypeError(
+            f"map_location={map_location!r} is no device, dict or function; "
+            "a GPU's number is written 'cuda:0'"
+        )
+    place = _placing(map_location)
+
+    def placing(storage: UntypedStorage, tag: str) -> Any:
+        try:
+            return place(storage, tag)
+        except Exception as error:
+            error.add_note(f"Raised by map_location={map_location!r}, not by the checkpoint.")
+            raise _CallersError from error
+
+    return placing
+
+
+def _placing(map_location: Any) -> Callable[[UntypedStorage, str], Any]:
+    """Return the function that torch makes of a ``map_location``."""
+    if isinstance(map_location, Mapping):
+        return lambda storage, tag: default_restore_location(storage, map_location.get(tag, tag))
+    if isinstance(map_location, str | torch.device):
+        return lambda storage, _: default_restore_location(storage, str(map_location))
+
+    def place(storage: UntypedStorage, tag: str) -> Any:
+        placed = map_location(storage, tag)
+        return default_restore_location(storage, tag) if placed is None else placed
+
+    return place
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what reading and unpickling raise into errors that name the file and the remedy."""
+    try:
+        yield
+    except _CallersError as error:
+        raise error.__cause__ from None  # type: ignore[misc]
+    except DamagedRecordError as error:
+        where = "its directory"
+        if error.record is not None:
+            where = f"record {error.record}{_tensors_in(path, error.record)}"
+        raise DamagedCheckpointError(f"{path}: damaged in {where}: {error.reason}. {REMEDY}") from (
+            error.__cause__
+        )
+    except pickle.UnpicklingError as error:
+        raise UnsafeCheckpointError(
+            f"{path}: refused, its pickle asks for more than tensors and plain containers. {error}"
+        ) from error
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise system_error(path, error) from error
+    except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
+        raise DamagedCheckpointError(
+            f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
+        ) from error
+
+
+def _tensors_in(path: Path, record: str) -> str:
+    """Name the tensors that a damaged record holds, where the rest of the file still tells."""
+    try:
+        tensors = read_archive(path).tensors.values()
+    except CheckpointError:
+        return ""
+    names = [tensor.name for tensor in tensors if tensor.record == record]
+    return f" (tensor {', '.join(names)})" if names else ""
