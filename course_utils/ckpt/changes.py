@@ -47,7 +47,8 @@ def show(node: Any, depth: int = 0) -> str:
         more = f"… ({len(node):,} characters)" if len(node) > LONGEST else ""
         return repr(node[:LONGEST]) + more
     if isinstance(node, SetOf):
-        return f"{{{_listed(node.items, depth)}}}" if depth < 2 else "a set"
+        items = sorted(node.items, key=show)  # the order of a set changes from run to run
+        return f"{{{_listed(items, depth)}}}" if depth < 2 else "a set"
     if isinstance(node, tuple | list) and depth < 2:
         return ("[{}]" if isinstance(node, list) else "({})").format(_listed(node, depth))
     if isinstance(node, Call) and depth < 2 and isinstance(node.arguments, tuple):

@@ -55,11 +55,13 @@ class Comparison:
         note = f" (not compared: {ignored})" if ignored else ""
         unknown = sum(change.what == NOT_COMPARED for change in self.changes)
         if self.same:
-            return f"the same, to the last bit: {what}{note}"
+            tensors = " tensors" if self.values is None else ""
+            return f"the same{tensors}, to the last bit: {what}{note}"
         if unknown == len(self.changes):
-            return f"no difference found, but {unknown:,} places could not be compared{note}"
+            return f"no difference found, but {unknown:,} could not be compared{note}"
         more = f", {unknown:,} of them places that could not be compared" if unknown else ""
-        return f"{len(self.changes):,} differences{more}{note}"
+        noun = "difference" if len(self.changes) == 1 else "differences"
+        return f"{len(self.changes):,} {noun}{more}{note}"
 
     @property
     def table(self) -> Table:

@@ -182,6 +182,14 @@ def test_bits_in_blocks(compare, monkeypatch):
     }  # fmt: skip
 
 
+def test_gaps_between_elements_are_no_elements(compare):
+    one, gap, last = (torch.arange(8.0) for _ in range(3))
+    gap[1] = last[6] = 9
+    assert compare({"w": one[::2]}, {"w": gap[::2]}).same
+    (change,) = compare({"w": one[::2]}, {"w": last[::2]}).changes
+    assert (change.detail, change.largest) == ("1 of 4", 3.0)
+
+
 def test_the_words(compare):
     one = {"a": 1, "w": torch.ones(2), "m": {"x": [torch.ones(3)], "k": "v"}, 7: 0}
     two = {"a": 2, "w": torch.tensor([1.0, 3.0]), "7": 0, "list": list(range(9))}
@@ -248,7 +256,7 @@ def test_tensors_only_across_formats(tmp_path):
     convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
     found = diff(tmp_path / "a.pt", tmp_path / "a.safetensors", tensors_only=True)
     assert found.same
-    assert found.headline.startswith("the same, to the last bit: 3 tensors (not compared: values")
+    assert found.headline.startswith("the same tensors, to the last bit: 3 tensors (not")
     whole = diff(tmp_path / "a.pt", tmp_path / "a.safetensors")
     assert ("(all values)", "not compared") in {(c.name, c.what) for c in whole.changes}
     weight[0, 0] += 1
