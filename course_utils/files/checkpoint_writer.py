@@ -17,7 +17,6 @@ from course_utils.formats.trees import mismatch
 from course_utils.formats.zip import Record
 
 PICKLE = "data.pkl"
-LARGEST_ALIGNMENT = 1 << 15  # bytes; a header has room for as much padding
 # What torch writes beside the pickle and the data.
 SMALL_RECORDS: Mapping[str, bytes] = {
     ".format_version": b"1",
@@ -72,8 +71,6 @@ def write_checkpoint(
     """
     pickle = _pickled(source, tree)
     alignment = _alignment_of(source)
-    if alignment > LARGEST_ALIGNMENT:
-        raise UnsupportedCheckpointError(f"{source.path}: its data are aligned to {alignment:,}.")
 
     def write(file: BinaryIO) -> None:
         with ArchiveWriter(file.fileno(), alignment) as archive:
