@@ -27,7 +27,7 @@ from course_utils.errors import (
     DamagedRecordError,
     UnsupportedCheckpointError,
 )
-from course_utils.files.locks import lock_shared
+from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.open import open_contents, read_records, require_tensors
@@ -70,7 +70,7 @@ def load_checkpoint(
             raises comes through, with a note.
         RuntimeError: torch's own, for example because a device is missing.
     """
-    with OpenFile(path) as file:
+    with not_for_children(lambda: OpenFile(path)) as file:
         return load_open(file, map_location, mmap=mmap, verify_mapped=verify_mapped)
 
 

@@ -3,11 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from course_utils.checkpoint import load_checkpoint
 from course_utils.errors import MismatchedCheckpointError
@@ -20,17 +22,15 @@ def empty_parameters() -> Iterator[None]:
     """Build modules whose parameters are on the meta device and whose buffers are real.
 
     Unlike ``with torch.device("meta")``, which leaves non-persistent buffers without values that
-    no checkpoint can give back. Initialising meta parameters costs nothing.
+    no checkpoint can give back. Initialising meta parameters costs nothing. Modules that other
+    threads build meanwhile are not touched; blocks may be nested.
     """
-    register = nn.Module.register_parameter
-
-    def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:
-            param = nn.Parameter(param.to("meta"), requires_grad=param.requires_grad)
-        register(module, name, param)
-
-    with mock.patch.object(nn.Module, "register_parameter", register_on_meta):
+    _hook_once()
+    before = _inside.set(True)
+    try:
         yield
+    finally:
+        _inside.reset(before)
 
 
 def load_into_meta(model: nn.Module, path: str | os.PathLike[str], *, mmap: bool = False) -> None:
@@ -62,6 +62,22 @@ def load_into_meta(model: nn.Module, path: str | os.PathLike[str], *, mmap: bool
     for keys in groups:
         targets.update(dict.fromkeys(keys, _read(path, origin, owners, keys, targets[keys[0]])))
     model.load_state_dict(targets, assign=True)
+
+
+_inside: ContextVar[bool] = ContextVar("inside empty_parameters", default=False)
+
+
+@cache
+def _hook_once() -> None:
+    """Register for good: torch's table of hooks must not change while another thread reads it."""
+    register_module_parameter_registration_hook(_on_meta)  # type: ignore[arg-type]
+
+
+def _on_meta(_module: nn.Module, _name: str, param: nn.Parameter | None) -> nn.Parameter | None:
+    """Return what is registered in the place of a parameter, None for the parameter itself."""
+    if not _inside.get() or param is None or param.is_meta:
+        return None
+    return nn.Parameter(param.to("meta"), requires_grad=param.requires_grad)
 
 
 def _read(

@@ -130,8 +130,7 @@ class _Disk:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._file = open(os.dup(descriptor), "wb", buffering=0)  # noqa: SIM115 - the thread's
-        not_for_children(self._file)
+        self._file = not_for_children(lambda: os.fdopen(os.dup(descriptor), "wb", buffering=0))
         self._direct = _set_direct(descriptor, True)
         self._full: queue.SimpleQueue[tuple[int, memoryview] | None] = queue.SimpleQueue()
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()

@@ -21,11 +21,12 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from course_utils.errors import CheckpointWriteError
-from course_utils.files.locks import lock_alone, open_to_lock, wait_alone
+from course_utils.files.locks import lock_alone, not_for_children, open_to_lock, wait_alone
 from course_utils.files.notices import say_once
 
 PREFIX, SUFFIX = ".saving-", ".tmp"
@@ -114,7 +115,7 @@ def _temporary_sibling(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
     try:
         while True:
             temporary = target.parent / f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}"
-            file = open(temporary, "xb")  # noqa: SIM115 - closed below
+            file = not_for_children(partial(_created, temporary))
             # The lock tells a living writer's file from a dead one's. Between creation and lock
             # another writer may have taken it for dead: then it is gone, and we try again.
             wait_alone(file)
@@ -129,6 +130,10 @@ def _temporary_sibling(target: Path) -> Iterator[tuple[BinaryIO, Path]]:
             with suppress(OSError):
                 temporary.unlink()
         raise
+
+
+def _created(path: Path) -> BinaryIO:
+    return open(path, "xb")
 
 
 def _remove_left_behind(folder: Path) -> None:

@@ -11,11 +11,13 @@ to "does anybody hold it?" is neither yes nor no, but None.
 import errno
 import fcntl
 import os
+import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 PATIENCE = 100  # tries to get a lock, a hundredth of a second apart
 TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # by somebody else
@@ -34,6 +36,9 @@ class OpenFile(Protocol):
         ...
 
 
+File = TypeVar("File", bound=OpenFile)
+
+
 def lock_alone(file: OpenFile) -> bool | None:
     """Take the exclusive lock; False if anybody else holds one, None where there are no locks."""
     return _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,9 +54,16 @@ def lock_shared(file: OpenFile) -> bool | None:
     return _lock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def not_for_children(file: OpenFile) -> None:
-    """Close a file in forked children: a copy of a locked file's descriptor has its lock too."""
-    _locked.add(file)
+def not_for_children(open_file: Callable[[], File]) -> File:
+    """Open a file that is to be locked so that no forked child will have it.
+
+    A child that is forked between the opening and the note of it would keep the file, and with
+    it the lock: so forks wait for the two.
+    """
+    with _forking:
+        file = open_file()
+        _kept_from_children.add(file)
+        return file
 
 
 def nobody_holds(path: Path) -> bool | None:
@@ -69,9 +81,9 @@ def open_to_lock(path: Path) -> BinaryIO:
     NFS takes an exclusive lock on a file that is open for writing, and on no other.
     """
     try:
-        return open(path, "r+b", buffering=0)
+        return not_for_children(lambda: open(path, "r+b", buffering=0))
     except PermissionError:
-        return open(path, "rb", buffering=0)
+        return not_for_children(lambda: open(path, "rb", buffering=0))
 
 
 class Hold:
@@ -93,13 +105,18 @@ class Hold:
     _descriptor = -1
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._path = path
+        not_for_children(self._open)
         for _ in range(PATIENCE):
             answer = lock_shared(self)
             if answer is not False:
                 break
             time.sleep(0.01)
         self.works = answer is not None
+
+    def _open(self) -> "Hold":
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        return self
 
     def alone(self) -> bool | None:
         """Make the lock exclusive; False if somebody else holds it too, None without locks."""
@@ -129,11 +146,11 @@ class Hold:
         self.close()
 
 
-_locked: "weakref.WeakSet[OpenFile]" = weakref.WeakSet()
+_forking = threading.RLock()
+_kept_from_children: "weakref.WeakSet[OpenFile]" = weakref.WeakSet()
 
 
 def _lock(file: OpenFile, kind: int) -> bool | None:
-    not_for_children(file)
     try:
         fcntl.flock(file.fileno(), kind)
     except OSError as error:
@@ -144,11 +161,14 @@ def _lock(file: OpenFile, kind: int) -> bool | None:
 def _give_up_in_child() -> None:
     """Let go of the parent's locks. The numbers stay taken: closing them closes no other file."""
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for file in list(_locked):
+    for file in list(_kept_from_children):
         with suppress(OSError, ValueError):
             if not file.closed:
                 os.dup2(nothing, file.fileno(), inheritable=False)
     os.close(nothing)
+    _forking.release()
 
 
-os.register_at_fork(after_in_child=_give_up_in_child)
+os.register_at_fork(
+    before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_give_up_in_child
+)

@@ -112,7 +112,8 @@ def _pieces(content: Content) -> Iterator[memoryview]:
     if _is_on_cpu(content):
         yield data.numpy().data
         return
-    buffer = torch.empty(min(BLOCK, len(data)), dtype=torch.uint8, pin_memory=True)
+    size = min(BLOCK, len(data))
+    buffer = torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=True)
     for part in data.split(BLOCK):
         yield buffer[: len(part)].copy_(part).numpy().data
 

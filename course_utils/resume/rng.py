@@ -27,7 +27,11 @@ class RngState:
         version, words, gauss = random.getstate()
         _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
         return {
-            "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+            "python": {
+                "version": version,
+                "words": torch.tensor(words, device="cpu"),
+                "gauss": gauss,
+            },
             "numpy": {
                 "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
                 "position": int(position),

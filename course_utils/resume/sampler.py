@@ -37,8 +37,8 @@ class ResumableSampler(Sampler[int]):
     def order(self) -> torch.Tensor:
         """Return this epoch's whole permutation, int64 of shape ``(size,)``."""
         mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(mixed[0]) % 2**63)
-        return torch.randperm(self.size, generator=generator)
+        generator = torch.Generator("cpu").manual_seed(int(mixed[0]) % 2**63)
+        return torch.randperm(self.size, generator=generator, device="cpu")
 
     def advance(self, count: int) -> None:
         """Note that ``count`` more examples have been trained on."""

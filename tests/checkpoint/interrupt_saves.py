@@ -40,7 +40,7 @@ def main(folder: Path, calls: int, seed: int) -> None:
     for step in range(1, calls + 1):
         kind, call = rng.choice([
             ("save", lambda step=step: save_checkpoint(path, state(step))),
-            ("background", lambda step=step: save_and_wait(checkpointer, step)),
+            ("background", lambda step=step: in_background(checkpointer, step)),
             ("load", lambda: load_checkpoint(path)),
             ("restore", lambda: manager.restore()),
         ])  # fmt: skip
@@ -69,7 +69,7 @@ def main(folder: Path, calls: int, seed: int) -> None:
     print(json.dumps(tally))
 
 
-def save_and_wait(checkpointer: AsyncCheckpointer, step: int) -> None:
+def in_background(checkpointer: AsyncCheckpointer, step: int) -> None:
     checkpointer.save(state(step), step)
     checkpointer.wait()
 

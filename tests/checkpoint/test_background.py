@@ -4,11 +4,17 @@ import os
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from course_utils.checkpoint import AsyncCheckpointer, CheckpointManager, load_checkpoint
+from course_utils.checkpoint import (
+    AsyncCheckpointer,
+    CheckpointManager,
+    background,
+    load_checkpoint,
+)
 from course_utils.checkpoint import save as saving
 from course_utils.errors import CheckpointWriteError
 
@@ -146,3 +152,12 @@ def test_a_save_in_progress_is_completed_when_the_interpreter_exits(tmp_path):
     assert (run.returncode, run.stderr) == (0, "")
     state = CheckpointManager(tmp_path).restore()
     assert torch.equal(state["weight"], torch.arange(10_000_000))
+
+
+def test_the_copy_waits_for_every_device_that_holds_a_part(monkeypatch):
+    """Devices of other kinds are stood in for: no GPU has seen this."""
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: waited.append(str(device)))
+    places = ["cpu", "cuda:0", "cuda:1", "mps:0", "cuda:1", "cpu"]
+    background._wait_for_devices(SimpleNamespace(device=torch.device(place)) for place in places)
+    assert sorted(waited) == ["cuda:0", "cuda:1", "mps:0"]

@@ -1,5 +1,6 @@
 """What load_checkpoint answers to files that are damaged, foreign or unsafe."""
 
+import errno
 import io
 import os
 import pickle
@@ -12,17 +13,24 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from zlib_ng import zlib_ng
 
-from course_utils.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.checkpoint import CheckpointManager, load_checkpoint, save, save_checkpoint
+from course_utils.checkpoint.pickler import PickledState
 from course_utils.errors import (
     CheckpointError,
     CheckpointWriteError,
     DamagedCheckpointError,
     MissingCheckpointError,
     NotACheckpointError,
+    UnreadableCheckpointError,
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
+from course_utils.files import zip_writer
+from course_utils.formats.open import read_records
+from course_utils.formats.zip_layout import Entry, descriptor, directory, local_header
+from course_utils.resume.compare import differences
 
 
 @pytest.fixture
@@ -226,3 +234,165 @@ def test_unpicklable_state_is_refused_and_the_old_file_stays(saved, state):
 def test_a_missing_folder_is_named(tmp_path, state):
     with pytest.raises(CheckpointWriteError, match=r"nowhere/a\.pt.*no folder"):
         save_checkpoint(tmp_path / "nowhere" / "a.pt", state)
+
+
+# What is not the file's fault
+
+
+def lookup(storage, tag):
+    return {"cuda:0": storage}[tag]
+
+
+@pytest.mark.parametrize(
+    ("map_location", "error"),
+    [
+        (lookup, KeyError),
+        (lambda storage: storage, TypeError),
+        (lambda *_: int("x"), ValueError),
+        (0, TypeError),
+        ({"cpu": 0}, TypeError),
+    ],
+    ids=["lookup", "arity", "value", "number", "dict"],
+)
+def test_a_mistake_in_map_location_is_called_that(saved, map_location, error):
+    with pytest.raises(error) as caught:
+        load_checkpoint(saved, map_location)
+    said = str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
+    assert "map_location" in said
+
+
+def test_restore_skips_no_sound_file_for_it(tmp_path, state):
+    manager = CheckpointManager(tmp_path)
+    manager.save(state, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(KeyError):
+            manager.restore(lookup)
+        manager.restore(lambda storage, tag: storage)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.EACCES, "Permission denied"), (errno.ESTALE, "Stale"), (errno.ENOMEM, "memory")],
+)
+@pytest.mark.parametrize("call", ["stat", "preadv"])
+def test_the_systems_errors_are_not_called_damage(saved, monkeypatch, code, words, call):
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(UnreadableCheckpointError, match=rf"{saved}.*{words}"):
+        load_checkpoint(saved)
+
+
+def test_names_that_no_file_has(saved, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path, kind, words in [
+        (saved / "x", UnreadableCheckpointError, "not a folder"),
+        (tmp_path / "loop", UnreadableCheckpointError, "leads back"),
+        (tmp_path / ("x" * 300), UnreadableCheckpointError, "too long"),
+        (f"{tmp_path}/a\0b", MissingCheckpointError, "NUL"),
+    ]:
+        with pytest.raises(kind, match=words):
+            load_checkpoint(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotACheckpointError, match="pipe"):
+        load_checkpoint(tmp_path / "pipe")
+
+
+# Unusual but sound files
+
+
+@pytest.mark.parametrize("value", [b"0", b"-64", b"1", b"100000", b"99999999999"])
+def test_a_storage_alignment_that_is_not_the_files(tmp_path, state, monkeypatch, value):
+    """torch takes no notice of it; the file is sound, and another program's as to its layout."""
+
+    class Writer(zip_writer.ArchiveWriter):
+        def add(self, name, content):
+            super().add(name, value if name == ".storage_alignment" else content)
+
+    monkeypatch.setattr(save, "ArchiveWriter", Writer)
+    path = save_checkpoint(tmp_path / "a.pt", state)
+    assert not differences(load_checkpoint(path), torch.load(path))
+    content = bytearray(path.read_bytes())
+    content[read_records(path)["data/0"].offset] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError, match="data/0"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("alignment", [0, -1, (1 << 16) + 1, 1 << 21])
+def test_an_alignment_that_no_zip_file_has_room_for_is_refused(tmp_path, state, alignment):
+    with (
+        torch.utils.serialization.config.patch("save.storage_alignment", alignment),
+        pytest.raises(ValueError, match="storage_alignment"),
+    ):
+        save_checkpoint(tmp_path / "a.pt", state)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_storage_of_more_than_4_gib_as_torch_writes_it(tmp_path):
+    """The file is sparse: it takes a few kilobytes of the disk, and mapped none of the memory."""
+    state = {"large": torch.zeros(2**32 + 100, dtype=torch.uint8), "small": torch.arange(3)}
+    path = tmp_path / "large.pt"
+    with open(path, "wb") as file:
+        headers = write_as_torch(file, state)
+    assert path.stat().st_blocks * 512 < 1 << 20
+    loaded = load_checkpoint(path, mmap=True)
+    assert loaded["large"].shape == state["large"].shape
+    assert loaded["large"][-1] == 0
+    assert torch.equal(loaded["small"], state["small"])
+    with open(path, "r+b") as file:
+        file.seek(headers["data/0"] + 60)  # in the zip64 field
+        file.write(b"x")
+    with pytest.raises(DamagedCheckpointError, match="data/0"):
+        load_checkpoint(path, mmap=True)
+
+
+# How torch 2.14.1 begins the record of a storage of 4 GiB and 100 bytes.
+TORCHS_HEADER = bytes.fromhex(
+    "504b0304 0000 0808 0000 0000 0000 00000000 00000000 00000000 0e00 3e00"
+    "617263686976652f646174612f30 0100 1000 6400000001000000 0000000000000000 4642 2600 5a5a"
+)
+
+
+def write_as_torch(file, state):
+    """Write a checkpoint as torch does, its first storage as a hole; return where headers are."""
+    pickled = PickledState(state)
+    records = {
+        "data.pkl": pickled.pickle,
+        "byteorder": b"little",
+        "data/0": None,
+        "data/1": bytes(pickled.storages[1]),
+        "version": b"3\n",
+    }
+    entries = []
+    for name, data in records.items():
+        size = len(pickled.storages[0]) if data is None else len(data)
+        crc32 = zeros_crc32(size) if data is None else zlib_ng.crc32(data)
+        entry = Entry(f"archive/{name}".encode(), file.tell(), size, crc32)
+        header = bytearray(local_header(entry, 64))
+        header[14:26] = bytes(12)
+        if data is None:
+            header[56:64] = bytes(8)
+            theirs = bytearray(TORCHS_HEADER)
+            for padding in (slice(28, 30), slice(66, 68)):  # it goes by the position
+                theirs[padding] = header[padding]
+            assert header[: len(theirs)] == theirs
+        file.write(header)
+        file.write(data) if data is not None else file.seek(size, io.SEEK_CUR)
+        file.write(descriptor(entry))
+        entries.append(entry)
+    file.write(directory(entries, file.tell()))
+    return {name: entry.header for name, entry in zip(records, entries, strict=True)}
+
+
+def zeros_crc32(size):
+    block = 1 << 20
+    crc32, of_block = zlib_ng.crc32(bytes(size % block)), zlib_ng.crc32(bytes(block))
+    for _ in range(size // block):
+        crc32 = zlib_ng.crc32_combine(crc32, of_block, block)
+    return crc32

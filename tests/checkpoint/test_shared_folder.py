@@ -248,9 +248,8 @@ def test_without_locks_its_own_files_make_room_and_it_is_said_once(tmp_path, mon
     os.utime(dead, (time.time() - 90_000,) * 2)
     monkeypatch.setattr(fcntl, "flock", flock)
     manager = CheckpointManager(tmp_path, keep_last=2, keep_best=0)
-    with pytest.warns(UserWarning, match="no locks") as caught:  # noqa: PT031 - once for all
-        for step in range(1, 6):
-            manager.save(state(step), step)
+    with pytest.warns(UserWarning, match="no locks") as caught:
+        [manager.save(state(step), step) for step in range(1, 6)]
     assert len(caught) == 1
     assert steps(tmp_path) == [0, 4, 5]
     assert not dead.exists()
@@ -267,9 +266,8 @@ def test_a_folder_that_cannot_be_flushed_is_said_once_and_pruned_as_ever(tmp_pat
 
     monkeypatch.setattr(os, "fsync", files_only)
     manager = CheckpointManager(tmp_path, keep_last=1, keep_best=0)
-    with pytest.warns(UserWarning, match="cannot flush a fold") as caught:  # noqa: PT031
-        for step in range(3):
-            manager.save(state(step), step)
+    with pytest.warns(UserWarning, match="cannot flush a folder") as caught:
+        [manager.save(state(step), step) for step in range(3)]
     assert len(caught) == 1
     assert steps(tmp_path) == [2]
 

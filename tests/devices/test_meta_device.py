@@ -1,5 +1,7 @@
 """A model without memory gets a file's tensors: all of them, tied, in its own dtype."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -246,3 +248,43 @@ def test_building_outside_is_as_before():
     with empty_parameters():
         pass
     assert not MLP().head.weight.is_meta
+
+
+def test_blocks_that_overlap_in_two_threads_touch_nobody_else():
+    """Each begins while the other is at work, and the first to begin is the first to end."""
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+    found = {}
+
+    def first():
+        with empty_parameters():
+            first_in.set()
+            second_in.wait(10)
+            found["first"] = nn.Linear(2, 2).weight.is_meta
+        first_out.set()
+        found["after"] = nn.Linear(2, 2).weight.is_meta
+
+    def second():
+        first_in.wait(10)
+        with empty_parameters():
+            second_in.set()
+            first_out.wait(10)
+            found["second"] = nn.Linear(2, 2).weight.is_meta
+
+    threads = [threading.Thread(target=target) for target in (first, second)]
+    for thread in threads:
+        thread.start()
+    first_in.wait(10)
+    found["outside"] = nn.Linear(2, 2).weight.is_meta
+    for thread in threads:
+        thread.join()
+    found["at last"] = nn.Linear(2, 2).weight.is_meta
+    expected = {"first": True, "second": True, "after": False, "outside": False, "at last": False}
+    assert found == expected
+
+
+def test_blocks_may_be_nested():
+    with empty_parameters():
+        with empty_parameters():
+            assert nn.Linear(2, 2).weight.is_meta
+        assert nn.Linear(2, 2).weight.is_meta
+    assert not nn.Linear(2, 2).weight.is_meta

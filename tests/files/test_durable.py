@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
 
@@ -134,3 +135,34 @@ def test_only_dead_writers_files_are_removed(path):
     write_atomically(path, write)
     assert path.read_bytes() == b"outer"
     assert sorted(os.listdir(path.parent)) == ["file", "inner"]
+
+
+@pytest.mark.parametrize("refused", [None, errno.ENOTSUP, errno.EINVAL])
+def test_on_macos_the_disk_itself_is_flushed(path, monkeypatch, refused):
+    """A stand-in for macOS, whose fsync leaves the data in the disk's own memory."""
+    flushed = []
+
+    def fcntl(descriptor, command):
+        assert command == 51
+        if refused:
+            raise OSError(refused, os.strerror(refused))
+        flushed.append("full")
+
+    monkeypatch.setattr(
+        durable, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl), raising=False
+    )
+    monkeypatch.setattr(os, "fsync", lambda _: flushed.append("fsync"))
+    write_atomically(path, writing(b"new"))
+    assert flushed == ["fsync" if refused else "full"] * 2
+
+
+def test_an_error_of_the_disk_is_no_lack_of_the_system(path, monkeypatch):
+    def fcntl(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(
+        durable, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl), raising=False
+    )
+    with pytest.raises(CheckpointWriteError, match="input/output"):
+        write_atomically(path, writing(b"new"))
+    assert path.read_bytes() == b"old"

@@ -21,6 +21,9 @@ from course_utils.convert import convert
 from course_utils.data import digits
 from course_utils.distributed_convert import from_one_file, to_one_file
 from course_utils.export import export_onnx, export_program
+from course_utils.grading.course import Course
+from course_utils.grading.grading_run import grade_class
+from course_utils.grading.release import release
 from course_utils.launch import launch
 from course_utils.model_files import KINDS
 from course_utils.rewrite import slim, strip_prefix
@@ -34,9 +37,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_utils.checkpoint import AsyncCheckpointer, CheckpointManager, save_checkpoint
 from course_utils.distributed import ShardedRun, save_sharded
-from course_utils.grading.course import Course
-from course_utils.grading.grading_run import grade_class
-from course_utils.grading.release import release
 from course_utils.resume import TrainState
 
 HERE = Path(__file__).parent
