@@ -12,7 +12,7 @@ from course_utils.checkpoint.pickler import LeaveItToTorchError, PickledState
 from course_utils.checkpoint.torch_versions import storage_alignment
 from course_utils.files.durable import write_atomically
 from course_utils.files.zip_writer import ArchiveWriter
-from course_utils.formats.zip_check import LARGEST_ALIGNMENT
+from course_utils.formats.torch_layout import LARGEST_ALIGNMENT
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: Any, *, compact: bool = False) -> Path:
