@@ -300,7 +300,8 @@ def split(state):
     """What training computes, and what it only counts or draws."""
     computed = {"model": state["model"], "ema": state["ema"]}
     computed["moments"] = state["optimizer"]["state"]
-    counted = {key: value for key, value in state.items() if key not in computed}
+    later = {"about", "parameter_order"}  # what builds since then say of a run in another way
+    counted = {key: value for key, value in state.items() if key not in {*computed, *later}}
     counted["optimizer"] = state["optimizer"]["param_groups"]
     counted["rng"] = {key: value for key, value in state["rng"].items() if key != "cuda"}
     return computed, counted
