@@ -85,13 +85,17 @@ def test_everything_as_it_is(tmp_path):
     check_everything(tmp_path)
 
 
-@pytest.mark.parametrize("broken", [*GONE, *CHANGED], ids=str)
+@pytest.mark.parametrize(
+    "broken", [*GONE, *CHANGED], ids=lambda thing: getattr(thing, "__name__", str(thing))
+)
 def test_without_a_private_name(tmp_path, monkeypatch, broken):
     break_name(monkeypatch, broken)
     check_everything(tmp_path)
 
 
-@pytest.mark.parametrize("broken", [*GONE[:2], *CHANGED], ids=str)
+@pytest.mark.parametrize(
+    "broken", [*GONE[:2], *CHANGED], ids=lambda thing: getattr(thing, "__name__", str(thing))
+)
 def test_the_public_way_is_taken(tmp_path, monkeypatch, broken):
     path = save_checkpoint(tmp_path / "state.pt", STATE)
     taken = []
