@@ -72,7 +72,7 @@ COMMANDS = {
         ("verify model.pt", "verify checkpoints/", "verify --strict 'runs/**/*.pt'"),
     ),
     "audit": Command(
-        "say what loading the file would import and call",
+        "say what loading the file would import and call (judged for torch 2.14)",
         ("files",), (_JSON,), ("audit stranger.pt", "audit downloads/"),
     ),
     "doctor": Command(

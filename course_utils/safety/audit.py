@@ -8,6 +8,7 @@ from typing import Any
 
 from course_utils.errors import NotACheckpointError
 from course_utils.files.open_file import OpenFile
+from course_utils.formats.allowed import JUDGED_FOR
 from course_utils.formats.evidence import Evidence
 from course_utils.formats.judge import Finding, Verdict
 from course_utils.formats.readings import inspect
@@ -71,6 +72,7 @@ class Audit:
             "findings": [[f.verdict.value, f.where, f.reason] for f in self.findings],
             "imports": sorted(self.imports),
             "calls": list(self.calls),
+            "judged_for": f"torch {JUDGED_FOR}",
         }
 
     @property
