@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Exercises: 05 · TorchScript, and a C++ program that loads it
+# # Exercises: 05 · TorchScript (legacy), and a C++ program that loads it
 #
 # Write your answer in the cell below each task and run it, then run the cell with
 # `check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Exercises: Many processes
+# # Exercises: 08 · Many processes
 #
 # Write your answer in the cell below each task and run it, then run the cell with
 # `check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Exercises: 09 · After TorchScript: six files for one model
+# # Exercises: 09 · After TorchScript: one model, many files
 #
 # Write your answer in the cell below each task and run it, then run the cell with
 # `check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what
