@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -65,6 +65,46 @@ def wrong(message: str, expected: object = "", came: object = "", credit: float 
 
 
 @dataclass(frozen=True)
+class Watch:
+    """What is seen, and done, from outside while an answer runs.
+
+    Attributes:
+        calls: note the system calls that `inside.calls.Listener` knows: ``"wanted"``, or
+            ``"needed"`` where there can be no verdict without.
+        fails: ``"fsync"`` or ``"replace"``: the kernel refuses these calls.
+        memory: measure the most memory that it takes.
+        files: collect what lies in the folder of the case when it is over.
+    """
+
+    calls: Literal["", "wanted", "needed"] = ""
+    fails: str = ""
+    memory: bool = False
+    files: bool = False
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an answer did with one case.
+
+    Attributes:
+        status: ``"ran"``, or why there is nothing to judge. ``"unseen"``: only the grader's
+            sandbox can see it.
+        data: what the probe returned; after an exercise's ``then``, what both calls returned.
+        error: the exception, if one was raised, and the line it came from.
+        calls: what was seen from outside.
+        memory: bytes at the most, beyond those of the process it was forked from.
+        left: by name, what lay in the folder of the case; None for what is no small file.
+    """
+
+    status: Literal["ran", "failed", "not attempted", "unseen"]
+    data: Plain = None
+    error: str = ""
+    calls: tuple[str, ...] = ()
+    memory: int = 0
+    left: dict[str, bytes | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Exercise:
     """One exercise, as its module in `course_utils.grading.exercises` defines it.
 
@@ -72,15 +112,24 @@ class Exercise:
         id: ``"01.2"`` is the second exercise of lesson 01.
         task: what the learner reads.
         cases: from a seed, the inputs to try: plain data.
-        probe: run the answer on a case and return what it did: plain data, no opinion.
-        judge: compare what came with what the reference did in the same probe.
+        ask: the question that a case puts; it alone comes to where the answer runs. What stands
+            in it under ``"files"`` lies in the folder where the probe runs.
+        probe: run the answer on a question and return what came: plain data, no opinion.
+        watch: what is to be seen from outside meanwhile.
+        then: from a case and what the probe returned, a second question, put to a new process.
+        read: in a process without any student's code, turn what came into what is judged.
+        judge: compare it with what the reference did in the same way.
     """
 
     id: str
     task: Task
     cases: Callable[[int], list[Case]]
-    probe: Callable[[Any, Case], Plain]
+    probe: Callable[[Any, Any], Plain]
     judge: Callable[[Case, Plain, Plain], Verdict]
+    ask: Callable[[Case], Any]
+    watch: Callable[[Case], Watch]
+    then: Callable[[Case, Plain], Any] | None
+    read: Callable[[Case, Observation], Plain] | None
 
     @property
     def lesson(self) -> str:
@@ -97,7 +146,17 @@ def load_exercise(exercise_id: str) -> Exercise:
     if exercise_id not in all_exercises():
         raise KeyError(f"there is no exercise {exercise_id!r}, only {', '.join(all_exercises())}")
     module = importlib.import_module(f"{__package__}.exercises.{module_name(exercise_id)}")
-    return Exercise(exercise_id, module.TASK, module.cases, module.probe, module.judge)
+    return Exercise(
+        exercise_id,
+        module.TASK,
+        module.cases,
+        module.probe,
+        module.judge,
+        ask=getattr(module, "ask", lambda case: case),
+        watch=getattr(module, "watch", lambda case: Watch()),
+        then=getattr(module, "then", None),
+        read=getattr(module, "read", None),
+    )
 
 
 def all_exercises(lesson: str = "") -> list[str]:

@@ -43,6 +43,15 @@ def sandbox(request):
 
 
 @pytest.fixture(scope="module")
+def small():
+    if not can_isolate():
+        pytest.skip("bubblewrap is not usable here")
+    limits = Limits(seconds=8, memory=300 * 2**20, processes=20)
+    with Sandbox(limits, isolated=True) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
 def walled():
     if not can_isolate():
         pytest.skip("bubblewrap is not usable here")
@@ -71,7 +80,7 @@ ENDINGS = {
     "fork bomb": ("import os\nwhile True: os.fork()", "more than 20 processes"),
     "memory hog in many processes": (
         "import os, time\nfor _ in range(4):\n    if os.fork() == 0: break\n"
-        "x = bytearray(400 * 2**20)\nwhile True:\n    x[::4096] = x[::4096]", "MB of memory"),
+        "x = bytearray(300 * 2**20)\nwhile True:\n    x[::4096] = x[::4096]", "MB of memory"),
 }  # fmt: skip
 
 
@@ -84,6 +93,75 @@ def test_a_cell_that_ends_the_process_costs_only_itself(sandbox, name):
     assert why in record.stopped["cell 1"]
     assert record.texts[2] == "1\n"
     assert list(record.stopped) == ["cell 1"]
+
+
+HIDDEN_MEMORY = {
+    "files without a name": (
+        "import os, time\nfds = [os.memfd_create('m') for _ in range(8)]\nfor fd in fds:\n"
+        "    for _ in range(50): os.write(fd, bytes(2**20))\ntime.sleep(9)"),
+    "shared by several processes": (
+        "import mmap, os, time\nfor _ in range(3):\n    if os.fork() == 0:\n"
+        "        m = mmap.mmap(-1, 150 * 2**20)\n"
+        "        for i in range(0, len(m), 4096): m[i] = 1\n        time.sleep(9)\n"
+        "time.sleep(9)"),
+    "files in memory": (
+        "import time\nfor n in ('/tmp/a', '/dev/shm/a'):\n    for k in range(4):\n"
+        "        open(n + str(k), 'wb').write(bytes(60 * 2**20))\ntime.sleep(9)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN_MEMORY)
+def test_memory_counts_wherever_it_is(small, name):
+    record = run(small, HIDDEN_MEMORY[name])
+    assert "more than 300 MB of memory" in record.stopped["cell 0"]
+
+
+def test_memory_that_copies_of_a_process_share_counts_once(small):
+    """At each check the process is copied; what the cells hold is not held twice by that."""
+    checks = [Cell("", check="01.1"), Cell("", check="01.2")]
+    cells = [Cell("held = bytearray(b'x' * 200 * 2**20)"), Cell(HONEST), *checks]
+    record = small.run(cells, {**TASKS, "01.2": load_exercise("01.2").task}, {**CASES, "01.2": []})
+    assert record.stopped == {}
+    assert record.seen["01.1"][0].status == "ran"
+
+
+def test_threads_count_as_processes(small):
+    start = "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()"
+    record = run(small, "import threading, time\nthreading.stack_size(65536)\n"
+                        f"for _ in range(200): {start}\ntime.sleep(9)")  # fmt: skip
+    assert "more than 20 processes and threads" in record.stopped["cell 0"]
+
+
+def test_slow_cells_do_not_take_the_answers_time():
+    limits = Limits(seconds=8, total_seconds=6, memory=700 * 2**20)
+    cells = [*[Cell("import time; time.sleep(2.5)")] * 3, Cell(HONEST, answer=True),
+             Cell("", check="01.1")]  # fmt: skip
+    with Sandbox(limits) as sandbox:
+        record = sandbox.run(cells, TASKS, CASES)
+    assert record.seen["01.1"][2].status == "ran"
+    assert "all cells together took longer than 6 seconds" in record.stopped["cell 0"]
+    assert "left out" in record.stopped["cell 0"]
+
+
+def test_each_case_finds_what_the_cells_left_and_nothing_of_another_case(sandbox):
+    """A cache, a counter, a file: the first case's are gone for the second."""
+    counting = (
+        "seen = []\ndef keys(module):\n    import os\n    seen.append(1)\n"
+        "    open('trace', 'w')\n    return [str(len(seen)), *os.listdir('.')]"
+    )
+    record = sandbox.run([Cell(counting), Cell("", check="01.1")], TASKS, CASES)
+    assert [seen.data for seen in record.seen["01.1"].values()] == [["1", "trace"]] * 3
+
+
+def test_an_answer_that_ends_its_process_costs_only_its_exercise(sandbox):
+    tasks = {**TASKS, "01.2": load_exercise("01.2").task}
+    cases = {**CASES, "01.2": load_exercise("01.2").cases(5)}
+    ends = "import os\ndef keep_best(*a):\n    os.kill(os.getppid(), 9)\n    os._exit(0)"
+    cells = [Cell(HONEST), Cell(ends), Cell("", check="01.1"), Cell("", check="01.2")]
+    record = sandbox.run(cells, tasks, cases)
+    assert [seen.status for seen in record.seen["01.1"].values()] == ["ran"] * 3
+    assert "01.2" not in record.seen
+    assert set(record.stopped) == {"check 01.2"}
 
 
 ERRORS = {

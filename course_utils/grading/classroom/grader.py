@@ -12,8 +12,7 @@ from nbformat.v4 import new_output
 
 from course_utils.grading.checking import Report, conclude, expect
 from course_utils.grading.classroom.submission import without_controls
-from course_utils.grading.exercise import Case, Exercise, load_exercise, load_reference
-from course_utils.grading.sandbox.observing import Observation
+from course_utils.grading.exercise import Case, Exercise, Observation, load_exercise, load_reference
 from course_utils.grading.sandbox.runner import Cell, Limits, Record, Sandbox
 from course_utils.grading.sandbox.student_package import PACKAGE
 
@@ -152,7 +151,8 @@ def _refuse_other_tests(notebook: NotebookNode) -> None:
 
 def _sandbox_cell(cell: NotebookNode) -> Cell:
     check = checked_exercise(cell)
-    return Cell("" if check else cell.source, check)
+    answer = bool(cell.metadata.get("nbgrader", {}).get("solution"))
+    return Cell("" if check else cell.source, check, answer)
 
 
 def _case_seed(seed: int, exercise_id: str) -> int:
@@ -172,6 +172,8 @@ def _judge(exercise: Exercise, cases: list[Case], record: Record, seed: int) -> 
     report = conclude(exercise, cases, observed, _expected(exercise.id, seed))
     # Feedback says what is wrong and what came; the cases themselves stay the instructor's.
     came = tuple(detail for detail in report.details if detail[0] == "came")
+    if exercise.id in record.earlier:
+        came += (("note", "the starter stands below your answer again; the answer was taken"),)
     return replace(report, details=came)
 
 

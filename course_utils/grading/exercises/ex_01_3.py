@@ -1,12 +1,12 @@
 """Exercise 01.3: a checkpoint that is far too large."""
 
-from io import BytesIO
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import loaded, saved
 
 TASK = Task(
     title="Why 4 MB?",
@@ -47,18 +47,21 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
+    """Return the file that ``torch.save`` writes of the answer."""
+    return saved(dict(answer(_state(case))))
+
+
+def read(case: Case, seen: Observation) -> Plain:
     """Return values, the bytes each tensor holds, who shares memory, and the file's size."""
-    slim = dict(answer(_state(case)))
+    slim = loaded(seen.data)
     addresses: dict[int, list[str]] = {}
     for name, tensor in slim.items():
         addresses.setdefault(tensor.data_ptr(), []).append(name)
-    file = BytesIO()
-    torch.save(slim, file)
     return {
         "values": slim,
         "bytes": {name: tensor.untyped_storage().nbytes() for name, tensor in slim.items()},
         "tied": sorted(names for names in addresses.values() if len(names) > 1),
-        "file": len(file.getvalue()),
+        "file": len(seen.data),
     }
 
 

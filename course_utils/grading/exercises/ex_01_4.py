@@ -11,7 +11,16 @@ from typing import Any
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
 
 TASK = Task(
     title="Read without running",
@@ -41,6 +50,7 @@ def imports(path):
 ''',
 )
 
+NAME, TRACE = "renamed.pt", "made_by_the_file"
 HARMLESS = {
     "collections": ["Counter", "OrderedDict", "deque"],
     "decimal": ["Decimal"],
@@ -63,12 +73,25 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
+def ask(case: Case) -> Plain:
+    """Return the file that the case describes."""
+    return {"files": {NAME: _file(case)}}
+
+
+def watch(case: Case) -> Watch:
+    """A folder that the file makes is seen, also if it is removed again."""
+    return Watch(calls="wanted", files=True)
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return the names."""
+    return sorted(answer(Path(NAME).absolute()))
+
+
+def read(case: Case, seen: Observation) -> Plain:
     """Return the names, and whether the file's own code has run."""
-    with tempfile.TemporaryDirectory() as folder:
-        trace = Path(folder) / "trace"
-        path = _write(Path(folder), case, trace)
-        return {"imports": sorted(answer(path)), "ran": trace.exists()}
+    made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))
+    return {"imports": seen.data, "ran": made or TRACE in seen.left}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -87,17 +110,14 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
 class _Acts:
     """Makes a folder when it is loaded: a stand-in for what an attacker would do."""
 
-    def __init__(self, trace: Path) -> None:
-        self.trace = str(trace)
-
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, (self.trace,)
+        return os.mkdir, (TRACE,)
 
 
-def _write(folder: Path, case: Case, trace: Path) -> Path:
+def _file(case: Case) -> bytes:
     content: dict[str, Any] = {"weight": torch.zeros(2, 2), "note": "csystem\nexec\n"}
     if case.get("acts"):
-        content["config"] = _Acts(trace)
+        content["config"] = _Acts()
     for module, names in HARMLESS.items():
         for name in filter(case["objects"].__contains__, names):
             content[name] = getattr(importlib.import_module(module), name)()
@@ -106,6 +126,8 @@ def _write(folder: Path, case: Case, trace: Path) -> Path:
         sys.modules[project] = module_ = types.ModuleType(project)
         module_.Net = type("Net", (), {"__module__": project})  # type: ignore[attr-defined]
         content["net"] = module_.Net()
-    torch.save(content, folder / "first_name.pt", pickle_protocol=case["protocol"])
-    sys.modules.pop(project or "", None)
-    return (folder / "first_name.pt").rename(folder / "renamed.pt")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "first_name.pt")  # the name of the archive inside
+        torch.save(content, path, pickle_protocol=case["protocol"])
+        sys.modules.pop(project or "", None)
+        return path.read_bytes()

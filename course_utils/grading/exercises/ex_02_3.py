@@ -2,14 +2,14 @@
 
 import copy
 import random
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import loaded, saved
 from course_utils.resume.compare import differences
 from course_utils.resume.rng import RngState, seed_everything
 
@@ -84,18 +84,17 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Save, go on elsewhere, and return what was restored and how it went on."""
-    seed_everything(case["seed"])
-    run = Run(case["optimizer"])
-    for _ in range(case["steps before"]):
-        run.step()
-    file = BytesIO()
-    torch.save(answer(run).state_dict(), file)
-    file.seek(0)
-    seed_everything(case["seed"] + 1000)
-    resumed = Run(case["optimizer"])
-    answer(resumed).load_state_dict(torch.load(file, weights_only=True))
+def probe(answer: Any, question: Plain) -> Plain:
+    """Save after some steps; or, in a new process, load and go on."""
+    if "file" not in question:
+        seed_everything(question["seed"])
+        run = Run(question["optimizer"])
+        for _ in range(question["steps before"]):
+            run.step()
+        return saved(answer(run).state_dict())
+    seed_everything(question["seed"] + 1000)
+    resumed = Run(question["optimizer"])
+    answer(resumed).load_state_dict(loaded(question["file"]))
     restored = copy.deepcopy(
         {
             "model": dict(resumed.model.state_dict()),
@@ -104,8 +103,18 @@ def probe(answer: Any, case: Case) -> Plain:
             "rng": RngState().state_dict(),
         }
     )
-    losses = [resumed.step() for _ in range(case["steps after"])]
+    losses = [resumed.step() for _ in range(question["steps after"])]
     return {**restored, "losses": losses, "mode": resumed.model.training}
+
+
+def then(case: Case, file: Plain) -> Plain:
+    """Ask a new process to go on from the file."""
+    return {**case, "file": file}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return what was restored and how it went on."""
+    return seen.data[1]
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -1,13 +1,10 @@
 """Exercise 02.4: the batches of a run that may be stopped after any of them."""
 
 import random
-from io import BytesIO
 from itertools import islice
 from typing import Any
 
-import torch
-
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
 from course_utils.resume.rng import seed_everything
 
 TASK = Task(
@@ -56,22 +53,32 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Return the batches of a straight run, of one with another seed, and of resumed ones."""
-    run = (case["size"], case["batch_size"], case["epochs"])
-    seed_everything(5)
-    straight = list(islice(answer(*run, case["seed"]), TOO_MANY))
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return a straight run; or, in a new process, it again, another seed, and resumed ones."""
+    run, seed = (question["size"], question["batch_size"], question["epochs"]), question["seed"]
+    if "places" not in question:
+        seed_everything(5)
+        return [[indices, place] for indices, place in islice(answer(*run, seed), TOO_MANY)]
     seed_everything(6)
-    again = [indices for indices, _ in islice(answer(*run, case["seed"]), TOO_MANY)]
-    other = [indices for indices, _ in islice(answer(*run, case["seed"] + 1), TOO_MANY)]
+    again = [indices for indices, _ in islice(answer(*run, seed), TOO_MANY)]
+    other = [indices for indices, _ in islice(answer(*run, seed + 1), TOO_MANY)]
     resumed = {}
-    for stop in case["stop after"]:
-        place = _through_a_file(straight[stop - 1][1])
+    for stop, place in question["places"]:
         seed_everything(stop)
-        rest = islice(answer(*run, case["seed"], place), TOO_MANY)
+        rest = islice(answer(*run, seed, place), TOO_MANY)
         resumed[stop] = [indices for indices, _ in rest]
-    batches = [indices for indices, _ in straight]
-    return {"straight": batches, "again": again, "other seed": other, "resumed": resumed}
+    return {"again": again, "other seed": other, "resumed": resumed}
+
+
+def then(case: Case, straight: Plain) -> Plain:
+    """Ask a new process to go on from places of the straight run."""
+    return {**case, "places": [[stop, straight[stop - 1][1]] for stop in case["stop after"]]}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return the batches of all runs."""
+    straight, others = seen.data
+    return {"straight": [indices for indices, _ in straight], **others}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -128,10 +135,3 @@ def _mistake(case: Case, straight: list[list[int]], stop: int, came: list[list[i
     if stop % per_epoch and here == there:
         return f"Stopped after {stop} batches, it shuffled the rest of the epoch anew."
     return f"Stopped after {stop} batches, it went on with others than were still to come."
-
-
-def _through_a_file(place: Plain) -> Plain:
-    file = BytesIO()
-    torch.save(place, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)

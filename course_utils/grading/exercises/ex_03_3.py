@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.resume.compare import differences
 
 TASK = Task(
     title="A head for more classes",
@@ -52,19 +53,19 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Return the head's rows by class, and whether its parameters are the same objects."""
+    """Return the head's rows by class, and what an optimizer made before does to them."""
     saved = {"weight": torch.randn(len(case["old"]), 3), "bias": torch.randn(len(case["old"]))}
     head = nn.Linear(3, len(case["new"]))
     fresh = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-    before = list(head.parameters())
+    optimizer = torch.optim.SGD(head.parameters(), lr=1.0)
     answer(head, saved, case["old"], case["new"])
-    return {
-        "fresh": fresh,
-        "saved": saved,
-        "head": dict(head.state_dict()),
-        "same parameters": [p is b for p, b in zip(head.parameters(), before, strict=True)],
-        "trainable": [p.requires_grad for p in head.parameters()],
-    }
+    loaded = {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    optimizer.zero_grad()
+    loss = head(torch.ones(1, 3)).sum()
+    if loss.requires_grad:
+        loss.backward()
+    optimizer.step()
+    return {"fresh": fresh, "saved": saved, "head": loaded, "trained": dict(head.state_dict())}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -77,7 +78,7 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
             if not torch.equal(came, wanted):
                 message = _mistake(case, observed, expected, part, name, came)
                 return wrong(message, wanted.tolist(), came.tolist())
-    if not all(observed["same parameters"]) or not all(observed["trainable"]):
+    if differences(expected["trained"], observed["trained"]):
         return wrong(
             "The values are right, but the parameters are other objects: an optimizer that holds "
             "the old ones would never train them.",

@@ -1,13 +1,23 @@
 """Exercise 04.1: load a GPU's file where there is no GPU."""
 
-import tempfile
+import os
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
+from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
     title="A GPU's file on a laptop",
@@ -37,12 +47,12 @@ def load(path):
 )
 
 
-class _Touches:
-    def __init__(self, path: Path) -> None:
-        self.path = path
+NAME, TRACE = "file.pt", "made_by_the_file"
 
+
+class _Acts:
     def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
+        return os.mkdir, (TRACE,)
 
 
 def cases(seed: int) -> list[Case]:
@@ -55,32 +65,46 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Save a file with this location tag; return what the answer loads, and where it lies."""
+def ask(case: Case) -> Plain:
+    """Return a file with this location tag, or one that acts."""
     torch.manual_seed(case["seed"])
-    with tempfile.TemporaryDirectory() as folder:
-        path, marker = Path(folder, "file.pt"), Path(folder, "marker")
-        if case["tag"] == "stranger":
-            torch.save({"w": torch.rand(3), "x": _Touches(marker)}, path)
-            try:
-                answer(path)
-            except Exception:
-                return {"refused": True, "code ran": marker.exists()}
-            return {"refused": False, "code ran": marker.exists()}
-        with mock.patch.object(torch.serialization, "location_tag", return_value=case["tag"]):
-            torch.save({"model": {"w": torch.rand(3), "b": torch.rand(2)}, "step": 7}, path)
-        model = answer(path)["model"]
-        values = {name: tensor for name, tensor in model.items() if not tensor.is_meta}
-        return {"values": values, "devices": [str(t.device) for t in model.values()]}
+    if case["tag"] == "stranger":
+        return {"files": {NAME: saved({"w": torch.rand(3), "x": _Acts()})}}
+    content = {"model": {"w": torch.rand(3), "b": torch.rand(2)}, "step": 7}
+    with mock.patch.object(torch.serialization, "location_tag", return_value=case["tag"]):
+        return {"files": {NAME: saved(content)}}
+
+
+def watch(case: Case) -> Watch:
+    """A folder that the file makes is seen, also if it is removed again."""
+    return Watch(calls="wanted", files=True)
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return what the answer loads and where it lies, or that it refuses."""
+    try:
+        model = answer(Path(NAME).absolute())["model"]
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[:500]}
+    values = {name: tensor for name, tensor in model.items() if not tensor.is_meta}
+    return {"values": values, "devices": [str(t.device) for t in model.values()]}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Add whether the file's own code has run."""
+    made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))
+    return {**seen.data, "code ran": made or TRACE in seen.left}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     """Compare the values, the devices, and what the stranger's file could do."""
     if case["tag"] == "stranger":
-        if observed == expected:
+        if "error" in observed and not observed["code ran"]:
             return RIGHT
         what = "ran its code" if observed["code ran"] else "was loaded without an error"
         return wrong(f"The stranger's file {what}. Leave `weights_only` on.", credit=0.5)
+    if "error" in observed:
+        return wrong(f"It raised an error. {observed['error']}")
     if observed["devices"] != expected["devices"]:
         return wrong("Not every tensor is on the CPU.", expected["devices"], observed["devices"])
     for name, tensor in expected["values"].items():

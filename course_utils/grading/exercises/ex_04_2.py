@@ -1,13 +1,13 @@
 """Exercise 04.2: send each GPU's tensors to a device of your own."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import loaded, saved
 
 TASK = Task(
     title="Retarget, and miss nothing",
@@ -41,6 +41,9 @@ def retarget(path, moves):
 )
 
 
+NAME = "file.pt"
+
+
 def cases(seed: int) -> list[Case]:
     """One tag, two tags, a surplus entry, a missing one, and tags that begin alike."""
     return [
@@ -60,21 +63,30 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Save one tensor per tag; return the devices and values that the answer loads."""
+def ask(case: Case) -> Plain:
+    """Return a file with one tensor per tag."""
     generator = torch.Generator().manual_seed(case["seed"])
     tensors = {tag: torch.rand(i + 1, generator=generator) for i, tag in enumerate(case["tags"])}
     tag_of = {tensor.nbytes: tag for tag, tensor in tensors.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "file.pt")
-        with mock.patch.object(torch.serialization, "location_tag", lambda s: tag_of[s.nbytes()]):
-            torch.save(tensors, path)
-        try:
-            loaded = answer(path, case["moves"])
-        except KeyError as error:
-            return {"KeyError": str(error)}
-    values = {tag: t for tag, t in loaded.items() if not t.is_meta}
-    return {"devices": {tag: str(t.device) for tag, t in loaded.items()}, "values": values}
+    with mock.patch.object(torch.serialization, "location_tag", lambda s: tag_of[s.nbytes()]):
+        return {"files": {NAME: saved(tensors)}, "moves": case["moves"]}
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return what the answer loads, as a file, or the KeyError."""
+    try:
+        return {"loaded": saved(answer(Path(NAME).absolute(), question["moves"]))}
+    except KeyError as error:
+        return {"KeyError": str(error)}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return the devices and values."""
+    if "KeyError" in seen.data:
+        return seen.data
+    content = loaded(seen.data["loaded"])
+    values = {tag: t for tag, t in content.items() if not t.is_meta}
+    return {"devices": {tag: str(t.device) for tag, t in content.items()}, "values": values}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -1,6 +1,5 @@
 """Exercise 05.1: export a module whose trace would lie."""
 
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
+from course_utils.grading.sandbox.parcels import untraced
+from course_utils.resume.compare import differences
 
 TASK = Task(
     title="A trace that lies",
@@ -66,6 +76,9 @@ class _Drops(nn.Module):
 MODULES: dict[str, Any] = {"branch": _Branch, "loop": _Loop, "dropout": _Drops}
 
 
+NAME = "module.pt"
+
+
 def cases(seed: int) -> list[Case]:
     """A branch, a loop, and dropout in both modes."""
     return [
@@ -76,18 +89,30 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Export a module; return what the file computes on inputs unlike the example."""
-    module = MODULES[case["module"]]().train(case["training"])
-    generator = torch.Generator().manual_seed(case["seed"])
-    inputs = [torch.rand(n, 4, generator=generator) * 4 - 2 for n in (3, 1, 5)]
-    inputs += [inputs[0].abs() + 0.1, -inputs[0].abs() - 0.1]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+def ask(case: Case) -> Plain:
+    """Return the module's name and mode, and the example; the inputs that follow stay here."""
+    return {**case, "example": _inputs(case)[0].abs() + 0.1}
+
+
+def watch(case: Case) -> Watch:
+    """The file that is written is taken as it lies there."""
+    return Watch(files=True)
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Let the answer write its file; return what the module itself computes afterwards."""
+    module = MODULES[question["module"]]().train(question["training"])
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = Path(folder, "module.pt")
-        answer(module, inputs[0].abs() + 0.1, path)
-        loaded = torch.jit.load(path)
-        return {"outputs": [_call(loaded, x) for x in inputs], "training": module.training}
+        answer(module, question["example"], Path(NAME).absolute())
+    torch.manual_seed(question["seed"])
+    return {"after": [module(question["example"]) for _ in range(3)]}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return what the file computes on inputs unlike the example."""
+    module = untraced(seen.left[NAME] or b"")
+    return {"outputs": [_call(module, x) for x in _inputs(case)], **seen.data}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -99,9 +124,15 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
             return wrong("Dropout is at work in the file: it was exported in training mode.")
         reason = "It fails" if isinstance(came, str) else "It computes something else"
         return wrong(f"{reason} on input {i}, which differs from the example.", right, came)
-    if observed["training"] != expected["training"]:
+    if differences(expected["after"], observed["after"]):
         return wrong("The file is right, but the module is in another mode now.", credit=0.5)
     return RIGHT
+
+
+def _inputs(case: Case) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(case["seed"])
+    inputs = [torch.rand(n, 4, generator=generator) * 4 - 2 for n in (3, 1, 5)]
+    return [*inputs, inputs[0].abs() + 0.1, -inputs[0].abs() - 0.1]
 
 
 def _call(module: Any, x: Tensor) -> Plain:

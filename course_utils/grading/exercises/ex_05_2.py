@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import traced, untraced
 
 TASK = Task(
     title="A constant that stays behind",
@@ -47,22 +48,33 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Trace the module; return what it computes, what it saves and what its code names."""
+    """Return what the module computes and saves, and a trace of it as a file."""
     torch.manual_seed(case["seed"])
     module = answer(case["columns"])
     x = torch.rand(2, case["columns"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(module, x, check_trace=False)
-    moved = answer(case["columns"]).to("meta")
-    tensors = [*moved.parameters(), *moved.buffers()]
+        file = traced(module, x)
+    return {"module": module(x), "saves": sorted(module.state_dict()), "file": file}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return what the trace computes, here and elsewhere, and what its code names."""
+    module, x = untraced(seen.data["file"]), -torch.ones(5, case["columns"])
+    output, trains = module(x), sorted(name for name, _ in module.named_parameters())
+    try:
+        moves = bool(module.to("meta")(x.to("meta")).is_meta)
+    except AssertionError:  # torch does not move parameters of a loaded trace to meta
+        moves = bool(trains)
+    except (RuntimeError, NotImplementedError):
+        moves = False
     return {
-        "module": module(x),
-        "traced": traced(-torch.ones(5, case["columns"])),
-        "names a device": "torch.device(" in traced.code,
-        "saves": sorted(module.state_dict()),
-        "trains": sorted(name for name, _ in module.named_parameters()),
-        "moves": bool(tensors) and all(tensor.is_meta for tensor in tensors),
+        "module": seen.data["module"],
+        "traced": output,
+        "names a device": "torch.device(" in module.code,
+        "saves": seen.data["saves"],
+        "trains": trains,
+        "moves": moves,
     }
 
 

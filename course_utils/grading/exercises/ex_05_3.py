@@ -1,8 +1,8 @@
 """Exercise 05.3: load a module together with the texts stored in its file."""
 
 import json
-import tempfile
 import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ def classify(path, x):
 )
 
 
+NAME = "module.pt"
+
+
 def cases(seed: int) -> list[Case]:
     """Three lists of names, one of them with quotes and umlauts, and a file without any."""
     return [
@@ -50,18 +53,24 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Write a linear classifier with its classes; return what the answer says."""
+def ask(case: Case) -> Plain:
+    """Return a linear classifier with its classes as a file, and rows to classify."""
     torch.manual_seed(case["seed"])
-    module = nn.Linear(3, len(case["classes"] or "ab"))
+    module, file = nn.Linear(3, len(case["classes"] or "ab")), BytesIO()
     x = torch.randn(case["rows"], 3)
     extra = {} if case["classes"] is None else {"classes.json": json.dumps(case["classes"])}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = str(Path(folder, "module.pt"))
-        torch.jit.save(torch.jit.script(module), path, _extra_files=extra)
+        torch.jit.save(torch.jit.script(module), file, _extra_files=extra)
+    return {"files": {NAME: file.getvalue()}, "x": x}
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return what the answer says."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            named = answer(path, x)
+            named = answer(str(Path(NAME).absolute()), question["x"])
         except ValueError as error:
             return {"ValueError": type(error).__name__ == "ValueError"}
     return {"names": list(named), "type": type(named).__name__}

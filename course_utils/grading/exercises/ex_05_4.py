@@ -1,14 +1,24 @@
 """Exercise 05.4: weights that a C++ program can read."""
 
-import tempfile
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
+from course_utils.grading.sandbox.parcels import loaded, tensors
 from course_utils.resume.compare import differences
 
 TASK = Task(
@@ -44,6 +54,9 @@ def save_for_cpp(checkpoint, path):
 )
 
 
+NAME = "weights.pt"
+
+
 def cases(seed: int) -> list[Case]:
     """A state_dict, one inside a checkpoint, parameters, and views."""
     return [
@@ -54,23 +67,32 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
+def watch(case: Case) -> Watch:
+    """The file that is written is taken as it lies there."""
+    return Watch(files=True)
+
+
 def probe(answer: Any, case: Case) -> Plain:
-    """Return what the file holds, how large its data is and which names its pickle mentions."""
+    """Let the answer write its file."""
     torch.manual_seed(case["seed"])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "weights.pt")
-        answer(_checkpoint(case["kind"]), path)
-        with zipfile.ZipFile(path) as archive:
-            pickled = next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl"))
-            stored = sum(e.file_size for e in archive.infolist() if "/data/" in e.filename)
-        loaded = torch.load(path, weights_only=True)
+    answer(_checkpoint(case["kind"]), Path(NAME).absolute())
+    return None
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return what the file holds, how large its data is and which names its pickle mentions."""
+    data = seen.left[NAME] or b""
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        pickled = next(archive.read(n) for n in archive.namelist() if n.endswith("data.pkl"))
+        stored = sum(e.file_size for e in archive.infolist() if "/data/" in e.filename)
+    content = loaded(data)
     return {
-        "content": loaded,
+        "content": content,
         "bytes": stored,
-        "ordered": _ordered(loaded),
+        "ordered": _ordered(content),
         "parameter": b"_rebuild_parameter" in pickled,
-        "gradient": any(t.requires_grad for t in _tensors(loaded)),
-        "contiguous": all(t.is_contiguous() for t in _tensors(loaded)),
+        "gradient": any(t.requires_grad for t in tensors(content)),
+        "contiguous": all(t.is_contiguous() for t in tensors(content)),
     }
 
 
@@ -112,9 +134,3 @@ def _ordered(value: Any, path: str = "the checkpoint") -> list[str]:
         return []
     inside = [found for key, item in value.items() for found in _ordered(item, f"{path}[{key!r}]")]
     return inside if type(value) is dict else [path, *inside]
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
-    return [value] if isinstance(value, torch.Tensor) else []

@@ -1,8 +1,6 @@
 """Exercise 06.1: load plain data and nothing else."""
 
-import logging
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,17 @@ from unittest import mock
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
+from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
     title="Plain data, whatever the environment says",
@@ -41,12 +49,12 @@ def load_plain(path):
 )
 
 
-class _Payload:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
+NAME, TRACE = "file.pt", "made_by_the_file"
 
+
+class _Acts:
     def __reduce__(self) -> Any:
-        return logging.FileHandler, (str(self.marker),)
+        return os.mkdir, (TRACE,)
 
 
 def cases(seed: int) -> list[Case]:
@@ -55,24 +63,36 @@ def cases(seed: int) -> list[Case]:
     return [{"file": kind, "forced": forced, "seed": seed} for kind in kinds for forced in (0, 1)]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Return what was loaded or raised, and whether the payload ran."""
+def ask(case: Case) -> Plain:
+    """Return an honest file, one that acts, or none."""
     torch.manual_seed(case["seed"])
-    variable = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if case["forced"] else {}
-    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, variable):
-        path, marker = Path(folder, "file.pt"), Path(folder, "marker")
-        if case["file"] != "missing":
-            extra = {"x": _Payload(marker)} if case["file"] == "hostile" else {"epoch": 3}
-            with mock.patch.object(torch.serialization, "location_tag", return_value="cuda:0"):
-                torch.save({"w": torch.rand(3), **extra}, path)
+    if case["file"] == "missing":
+        return {"files": {}, "forced": case["forced"]}
+    extra = {"x": _Acts()} if case["file"] == "hostile" else {"epoch": 3}
+    with mock.patch.object(torch.serialization, "location_tag", return_value="cuda:0"):
+        return {"files": {NAME: saved({"w": torch.rand(3), **extra})}, "forced": case["forced"]}
+
+
+def watch(case: Case) -> Watch:
+    """A folder that the file makes is seen, also if it is removed again."""
+    return Watch(calls="wanted", files=True)
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return what was loaded or raised."""
+    variable = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"} if question["forced"] else {}
+    with mock.patch.dict(os.environ, variable), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch remarks on the variable
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch remarks on the variable
-                loaded = answer(path)
-            outcome = loaded if case["file"] == "honest" else "loaded"
+            return {"outcome": _plain(answer(Path(NAME).absolute()))}
         except Exception as error:
-            outcome = type(error).__name__
-        return {"outcome": outcome, "code ran": marker.exists()}
+            return {"outcome": type(error).__name__}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Add whether the file's own code has run."""
+    made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))
+    return {**seen.data, "code ran": made or TRACE in seen.left}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -93,3 +113,10 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
             credit=0.5,
         )
     return RIGHT
+
+
+def _plain(loaded: Any) -> Plain:
+    """What was loaded, unless it is something that cannot be sent."""
+    plain = (torch.Tensor, int, float, str, type(None))
+    whole = isinstance(loaded, dict) and all(isinstance(value, plain) for value in loaded.values())
+    return dict(loaded) if whole else "loaded"

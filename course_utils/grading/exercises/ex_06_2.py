@@ -38,6 +38,9 @@ def damaged_records(path):
 )
 
 
+NAME = "run.pt"
+
+
 def cases(seed: int) -> list[Case]:
     """Nothing, one, several, the pickle, and a file that was cut off."""
     some = [f"data/{i}" for i in sorted({seed % 4, (seed // 4) % 4})]
@@ -50,18 +53,22 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Flip a bit in each of these records, or cut the file; return the names that come."""
+def ask(case: Case) -> Plain:
+    """Return a file with a bit flipped in each of these records, or cut."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "run.pt")
+        path = Path(folder, NAME)
         torch.save([torch.full((50 + i,), float(i)) for i in range(4)], path)
         data = bytearray(path.read_bytes())
         with zipfile.ZipFile(path) as archive:
             for name in case["flip"]:
                 content = archive.read(f"run/{name}")
                 data[data.index(content) + len(content) // 2] ^= 4
-        path.write_bytes(data[:-200] if case["cut"] else data)
-        return list(answer(path))
+    return {"files": {NAME: bytes(data[:-200] if case["cut"] else data)}}
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return the names that come."""
+    return list(answer(Path(NAME).absolute()))
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -1,6 +1,5 @@
 """Exercise 06.3: allow a class for one load, and not a moment longer."""
 
-import tempfile
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
     title="One exception, for one load",
@@ -39,6 +39,9 @@ def load_allowing(path, classes):
 CLASSES: dict[str, Any] = {"Fraction": Fraction, "Decimal": Decimal}
 
 
+NAME = "file.pt"
+
+
 def cases(seed: int) -> list[Case]:
     """The class that is needed, both, another one, and none."""
     return [
@@ -49,20 +52,23 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Return what was loaded, and whether a plain load takes the file afterwards."""
-    allowed = [CLASSES[name] for name in case["allowed"]]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "file.pt")
-        torch.save({"value": CLASSES[case["holds"]](case["value"])}, path)
-        before = len(torch.serialization.get_safe_globals())
-        try:
-            outcome = str(answer(path, allowed)["value"])
-        except Exception as error:
-            outcome = type(error).__name__
-        left = len(torch.serialization.get_safe_globals()) - before
-        torch.serialization.clear_safe_globals()
-    return {"outcome": outcome, "still allowed": left}
+def ask(case: Case) -> Plain:
+    """Return a file with an object of a class, and one of each."""
+    files = {f"{name}.pt": saved({"value": kind(1)}) for name, kind in CLASSES.items()}
+    files[NAME] = saved({"value": CLASSES[case["holds"]](case["value"])})
+    return {"files": files, "allowed": case["allowed"]}
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return what was loaded, and what a plain load takes afterwards."""
+    path, allowed = Path(NAME).absolute(), [CLASSES[name] for name in question["allowed"]]
+    try:
+        outcome = str(answer(path, allowed)["value"])
+    except Exception as error:
+        outcome = type(error).__name__
+    afterwards = {name: _plain_load(f"{name}.pt") for name in CLASSES}
+    torch.serialization.clear_safe_globals()
+    return {"outcome": outcome, "afterwards": afterwards}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -73,9 +79,17 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
                 "The class was allowed, but the file was not loaded.", *_both(expected, observed)
             )
         return wrong("A class that was not allowed got in.", *_both(expected, observed))
-    if observed["still allowed"]:
+    if observed["afterwards"] != expected["afterwards"]:
         return wrong("The classes are still allowed after the call.", credit=0.5)
     return RIGHT
+
+
+def _plain_load(name: str) -> str:
+    try:
+        torch.load(name, weights_only=True)
+    except Exception as error:
+        return type(error).__name__
+    return "loaded"
 
 
 def _both(expected: Plain, observed: Plain) -> tuple[Any, Any]:

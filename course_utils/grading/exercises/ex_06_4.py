@@ -1,13 +1,21 @@
 """Exercise 06.4: write a safetensors file by hand."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
 from course_utils.resume.compare import differences
 
 TASK = Task(
@@ -41,6 +49,9 @@ def write_safetensors(tensors, path):
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "I64": torch.int64}
 
 
+NAME = "file.safetensors"
+
+
 def cases(seed: int) -> list[Case]:
     """One tensor, several dtypes, a transposed one, a name with umlauts, an empty and a scalar."""
     return [
@@ -56,20 +67,35 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Return what the library reads from the answer's file."""
+def ask(case: Case) -> Plain:
+    """Return the tensors to write; whether they are to be turned is part of the case."""
     generator = torch.Generator().manual_seed(case["seed"])
-    tensors = {}
-    for name, dtype, shape in case["tensors"]:
-        tensor = torch.randint(-99, 99, shape, generator=generator).to(DTYPES[dtype])
-        tensors[name] = tensor.t() if case["turn"] else tensor
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "file.safetensors")
-        answer(tensors, path)
-        try:
-            return {"read": load_file(path)}
-        except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}"}
+    tensors = {
+        name: torch.randint(-99, 99, shape, generator=generator).to(DTYPES[dtype])
+        for name, dtype, shape in case["tensors"]
+    }
+    return {"tensors": tensors, "turn": case["turn"]}
+
+
+def watch(case: Case) -> Watch:
+    """The file that is written is taken as it lies there."""
+    return Watch(files=True)
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Let the answer write its file."""
+    tensors = question["tensors"]
+    turned = {name: tensor.t() for name, tensor in tensors.items()}
+    answer(turned if question["turn"] else tensors, Path(NAME).absolute())
+    return None
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return what the library reads from the file."""
+    try:
+        return {"read": load(seen.left[NAME] or b"")}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -1,15 +1,18 @@
 """Exercise 07.1: write a file so that no crash and no full disk can harm it."""
 
-import errno
-import os
-import stat
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
 
 TASK = Task(
     title="A save that survives",
@@ -42,6 +45,10 @@ def save(path, data):
 )
 
 
+NAME = "file.bin"
+DURABLE = {"fsync file", "sync", "open synchronous"}
+
+
 def cases(seed: int) -> list[Case]:
     """All goes well; then the disk is full at fsync, and the replacement fails."""
     return [
@@ -52,32 +59,50 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Call the answer on a folder; report the order of the calls that matter and what is left."""
-    log: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "file.bin")
-        if case["old"] is not None:
-            path.write_bytes(case["old"])
-        with (
-            mock.patch("os.fsync", _fsync(os.fsync, log, case)),
-            mock.patch("os.replace", _replace(os.replace, log, case["fails"], Path(folder))),
-            mock.patch("os.rename", _replace(os.rename, log, case["fails"], Path(folder))),
-        ):
-            try:
-                answer(path, case["new"])
-                raised = False
-            except Exception:  # of any type: a helper may raise its own
-                if case["fails"] == "nothing":
-                    raise
-                raised = True
-        content = path.read_bytes() if path.exists() else None
-        others = len([each for each in Path(folder).iterdir() if each != path])
-    return {"content": content, "others": others, "raised": raised, "calls": log}
+def ask(case: Case) -> Plain:
+    """Return the old content, as a file, and the new one."""
+    files = {} if case["old"] is None else {NAME: case["old"]}
+    return {"files": files, "new": case["new"], "fails": case["fails"] != "nothing"}
+
+
+def watch(case: Case) -> Watch:
+    """See the calls that matter, let the kernel refuse one, and take what is left."""
+    fails = "" if case["fails"] == "nothing" else case["fails"]
+    return Watch(calls="needed", fails=fails, files=True)
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Call the answer; return whether it raised where it may."""
+    try:
+        answer(Path(NAME).absolute(), question["new"])
+    except Exception:  # of any type: a helper may raise its own
+        if not question["fails"]:
+            raise
+        return {"raised": True}
+    return {"raised": False}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return the order of the calls that matter and what is left."""
+    names = {f"fsync file {len(case['new'])}": "fsync file"}
+    calls = [
+        names.get(call, "fsync before all is written" if call.startswith("fsync file") else call)
+        for call in seen.calls
+        if not call.startswith("mkdir")
+    ]
+    return {
+        "content": seen.left.get(NAME),
+        "others": len(seen.left.keys() - {NAME}),
+        "raised": seen.data["raised"],
+        "calls": calls,
+    }
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     """What is in the file first, then what was left behind, then the order of the calls."""
+    calls = observed["calls"]
+    if case["fails"] == "fsync" and not any(call.startswith("fsync") for call in calls):
+        return RIGHT  # nothing was refused: the other cases tell whether it syncs in another way
     if observed["content"] != expected["content"]:
         if case["fails"] == "nothing":
             return wrong("The file does not hold the new bytes.")
@@ -86,44 +111,18 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong(f"When {case['fails']} failed, the caller was not told.")
     if observed["others"]:
         return wrong("A temporary file stays in the folder.", credit=0.5)
-    calls = observed["calls"]
     if "replace from another folder" in calls:
         return wrong(
             "The temporary file lies in another folder, which may be another disk: replacing is "
             "only one step within a disk."
         )
-    if "replace" in calls and "fsync file" not in calls[: calls.index("replace")]:
+    if "replace" in calls and not DURABLE & set(calls[: calls.index("replace")]):
         return wrong(
             "The file is put in place before all its bytes are on the disk: flush and "
             "fsync it first."
         )
-    if case["fails"] == "nothing" and calls[-1:] != ["fsync folder"]:
+    if case["fails"] == "nothing" and calls[-1:] not in (["fsync folder"], ["sync"]):
         return wrong(
             "The rename may be lost in a power cut: fsync the folder after it.", credit=0.5
         )
     return RIGHT
-
-
-def _fsync(original: Callable[[int], None], log: list[str], case: Case) -> Callable[[Any], None]:
-    def fsync(descriptor: Any) -> None:
-        number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-        status = os.fstat(number)
-        whole = status.st_size == len(case["new"])
-        file = "fsync file" if whole else "fsync before all is written"
-        log.append("fsync folder" if stat.S_ISDIR(status.st_mode) else file)
-        if case["fails"] == "fsync":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        original(number)
-
-    return fsync
-
-
-def _replace(original: Any, log: list[str], fails: str, folder: Path) -> Callable[..., None]:
-    def replace(source: Any, target: Any, **options: Any) -> None:
-        same = Path(source).resolve().parent == folder.resolve()
-        log.append("replace" if same else "replace from another folder")
-        if fails == "replace":
-            raise OSError(errno.EIO, "Input/output error")
-        original(source, target, **options)
-
-    return replace

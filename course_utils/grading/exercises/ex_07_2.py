@@ -1,13 +1,13 @@
 """Exercise 07.2: find the newest checkpoint that is whole."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
     title="The newest that is whole",
@@ -51,25 +51,30 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Fill a folder, later steps with earlier times; return the name of the file that was "
-    "picked."""
+def ask(case: Case) -> Plain:
+    """Return the files of a folder, whole, cut and flipped."""
     torch.manual_seed(case["seed"])
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        steps = sorted([*case["whole"], *case["cut"], *case["flipped"]])
-        for age, step in enumerate(steps):
-            path = folder / f"step-{step}.pt"
-            torch.save({"w": torch.rand(64)}, path)
-            data = bytearray(path.read_bytes())
-            if step in case["cut"]:
-                data = data[: len(data) // 2]
-            if step in case["flipped"]:
-                data[data.index(b"data/0") + 150] ^= 1  # inside the tensor's numbers
-            path.write_bytes(data)
-            os.utime(path, (10_000 - age, 10_000 - age))
-        (folder / "notes.txt").write_text("step-99999.pt")
-        picked = answer(folder)
+    files = {"notes.txt": b"step-99999.pt"}
+    for step in sorted([*case["whole"], *case["cut"], *case["flipped"]]):
+        data = bytearray(saved({"w": torch.rand(64)}))
+        if step in case["cut"]:
+            data = data[: len(data) // 2]
+        if step in case["flipped"]:
+            data[data.index(b"data/0") + 150] ^= 1  # inside the tensor's numbers
+        files[f"run/step-{step}.pt"] = bytes(data)
+    return {"files": files}
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Give later steps earlier times; return the name of the file that was picked."""
+    folder = Path("run").absolute()
+    folder.mkdir(exist_ok=True)
+    Path("notes.txt").rename(folder / "notes.txt")
+    names = sorted(question["files"], key=lambda n: int("0" + "".join(filter(str.isdigit, n))))
+    for age, name in enumerate(names):
+        if name.startswith("run/"):
+            os.utime(name, (10_000 - age, 10_000 - age))
+    picked = answer(folder)
     return None if picked is None else Path(picked).name
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import loaded, place, saved, tensors
 from course_utils.resume.compare import differences
 
 TASK = Task(
@@ -43,25 +44,26 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Take a snapshot, spoil the state it came from, and look at the snapshot."""
+    """Take a snapshot, and return it in one file with the state that it was taken of."""
     torch.manual_seed(case["seed"])
     state = _state(case["kind"])
-    taken = answer(state)
-    before = _tensors(state)
-    after = _tensors(taken)
-    shared = {t.untyped_storage().data_ptr() for t in before if t.numel()}
-    own = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in after if t.numel()}
-    with torch.no_grad():
-        for tensor in before:
-            tensor.fill_(-1)
-    for value in state.values():
-        if isinstance(value, list):
-            value.append("later")
+    return saved({"state": state, "taken": answer(state)})
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Return what the snapshot holds, and what it shares with the state."""
+    both = loaded(seen.data)
+    state, taken = both["state"], both["taken"]
+    after = [tensor for tensor in tensors(taken) if tensor.numel()]
+    own = {place(tensor): tensor.untyped_storage().nbytes() for tensor in after}
+    shared = {place(tensor) for tensor in tensors(state) if tensor.numel()}
+    lists = {id(value) for value in state.values() if isinstance(value, list)}
     return {
         "content": taken,
         "shares memory": bool(shared & own.keys()),
+        "shares lists": any(id(value) in lists for value in taken.values()),
         "bytes": sum(own.values()),
-        "gradient": any(t.requires_grad for t in after),
+        "gradient": any(t.requires_grad for t in tensors(taken)),
         "plain dictionary": type(taken) is dict,
     }
 
@@ -70,6 +72,8 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     """Memory first, then content, then sharing."""
     if observed["shares memory"]:
         return wrong("A tensor of the copy shares memory with the state: training will change it.")
+    if observed["shares lists"]:
+        return wrong("A list of the copy is the state's own: what is added to one is in both.")
     different = differences(expected["content"], observed["content"])
     if different:
         return wrong(f"The copy differs from what the state was, at {different[0] or 'the top'}.")
@@ -103,13 +107,3 @@ def _state(kind: str) -> dict[str, Any]:
         large = torch.rand(40)
         return {"all": large, "part": large[3:7], "rows": large.view(8, 5)[::2]}
     return {"list": [1, "a", torch.tensor(2.5)], "tuple": (None, True), "empty": torch.empty(0)}
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in _tensors(item)]
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in _tensors(item)]
-    return []

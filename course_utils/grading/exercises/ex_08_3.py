@@ -1,7 +1,6 @@
 """Exercise 08.3: which sharded checkpoint is committed."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +51,17 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Make the folders; return the name of the one that was picked."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "notes.txt").write_text("step-99")
-        for step, kind in case["steps"].items():
-            _make(folder / f"step-{step}", kind)
-        picked = answer(folder)
+def ask(case: Case) -> Plain:
+    """Return the files of the folders."""
+    files = {"run/notes.txt": b"step-99"}
+    for step, kind in case["steps"].items():
+        files |= {f"run/step-{step}/{name}": data for name, data in _files(kind).items()}
+    return {"files": files}
+
+
+def probe(answer: Any, question: Plain) -> Plain:
+    """Return the name of the folder that was picked."""
+    picked = answer(Path("run").absolute())
     return None if picked is None else Path(picked).name
 
 
@@ -75,15 +77,13 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     return wrong(f"You picked a folder that is not whole: {kind}.", expected, observed)
 
 
-def _make(folder: Path, kind: str) -> None:
-    folder.mkdir()
+def _files(kind: str) -> dict[str, bytes]:
     files = {f"rank-{rank}.bin": bytes(100 + rank) for rank in range(3)}
     commit = json.dumps({"files": {name: len(data) for name, data in files.items()}})
     if kind == "file missing":
         files.pop("rank-1.bin")
     if kind == "file cut":
         files["rank-2.bin"] = files["rank-2.bin"][:50]
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
     if kind != "no commit":
-        (folder / "commit.json").write_text(commit[:-9] if kind == "commit cut" else commit)
+        files["commit.json"] = (commit[:-9] if kind == "commit cut" else commit).encode()
+    return files

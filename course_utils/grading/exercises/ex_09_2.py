@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import traced, untraced
 
 TASK = Task(
     title="A branch without if",
@@ -53,19 +54,17 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Trace the answer on positive numbers; return values and gradients on the case's."""
+    """Return values and gradients, and a trace made on positive numbers, as a file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(answer, torch.ones_like(case["x"]), check_trace=False)
-    results = {}
-    for name, function in (("function", answer), ("trace", traced)):
-        x = case["x"].clone().requires_grad_()
-        y = function(x)
-        results[name] = y.detach()
-        if y.requires_grad:
-            y.sum().backward()
-        results[f"{name}'s gradient"] = torch.zeros_like(x) if x.grad is None else x.grad
-    return results
+        file = traced(answer, torch.ones_like(case["x"]))
+    return {**_measured("function", answer, case["x"]), "file": file}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Add values and gradients of the trace."""
+    seen.data.update(_measured("trace", untraced(seen.data.pop("file")), case["x"]))
+    return seen.data
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -77,3 +76,12 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         if not torch.allclose(came, right):
             return wrong(f"The {name} is not right.", right, came)
     return RIGHT
+
+
+def _measured(name: str, function: Any, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
+    x = numbers.clone().requires_grad_()
+    y = function(x)
+    if y.requires_grad:
+        y.sum().backward()
+    gradient = torch.zeros_like(x) if x.grad is None else x.grad
+    return {name: y.detach(), f"{name}'s gradient": gradient}

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
+from course_utils.grading.sandbox.parcels import traced, untraced
 from course_utils.resume.compare import differences
 
 TASK = Task(
@@ -58,29 +59,44 @@ def cases(seed: int) -> list[Case]:
     ]
 
 
-def probe(answer: Any, case: Case) -> Plain:
-    """Run the module, a trace of a fresh one, and one that continues from a state_dict."""
-    first, *rest = case["inputs"]
+def probe(answer: Any, question: Plain) -> Plain:
+    """Run the module, and trace a fresh one; or, in a new process, continue from a state_dict."""
+    first, *rest = question["inputs"]
+    if "state" in question:
+        resumed = answer()
+        resumed.load_state_dict(question["state"])
+        return [resumed(x).detach() for x in rest]
     module = answer()
-    outputs = [module(x).detach() for x in case["inputs"]]
+    outputs = [module(x).detach() for x in question["inputs"]]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        fresh = answer()
-        state = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
-        traced = torch.jit.trace(fresh, torch.tensor([3.0, 3.0]), check_trace=False)
-        traced.load_state_dict(state, strict=False)
-        from_trace = [traced(x) for x in case["inputs"]]
+        file = traced(answer(), torch.tensor([3.0, 3.0]))
     half = answer()
     half(first)
-    resumed = answer()
-    resumed.load_state_dict(half.state_dict())
     return {
         "outputs": outputs,
-        "trace": from_trace,
-        "resumed": [resumed(x).detach() for x in rest],
+        "file": file,
+        "fresh": dict(answer().state_dict()),
+        "half": dict(half.state_dict()),
         "state": dict(module.state_dict()),
         "trains": sorted(name for name, _ in module.named_parameters()),
     }
+
+
+def then(case: Case, seen: Plain) -> Plain:
+    """Ask a new process to continue from the state after the first input."""
+    return {**case, "state": seen["half"]}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Add what the trace computes from the beginning."""
+    first, resumed = seen.data
+    module = untraced(first["file"])
+    with torch.no_grad():
+        module.load_state_dict(first["fresh"], strict=False)
+        from_trace = [module(x) for x in case["inputs"]]
+    kept = {key: first[key] for key in ("outputs", "state", "trains")}
+    return {**kept, "trace": from_trace, "resumed": resumed}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -1,47 +1,41 @@
-"""Run a learner's answer on a case and report what it did, as plain data and without opinion.
+"""Run a learner's answer on a question and report what it did, as plain data and without opinion.
 
-This runs beside the learner's code: in the notebook when a learner checks an answer, in the
-sandbox when a submission is graded.
+This runs beside the learner's code, so what it reports is what that code lets it report. Nothing
+that decides about points is known here.
 """
 
 import ast
+import os
+import shutil
+import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from course_utils.grading.exercise import Observation
 from course_utils.grading.sandbox.plain import pack, unpack
 from course_utils.resume.rng import RngState, seed_everything
 
-
-@dataclass(frozen=True)
-class Observation:
-    """What an answer did with one case.
-
-    Attributes:
-        status: ``"ran"``, or why there is nothing to judge.
-        data: what the probe returned, plain data.
-        error: the exception, if one was raised, and the line it came from.
-    """
-
-    status: Literal["ran", "failed", "not attempted"]
-    data: Any = None
-    error: str = ""
+ERROR_CHARACTERS = 2000
 
 
-def observe(probe: Callable[[Any, Any], Any], answer: Any, case: Any) -> Observation:
-    """Run a probe on an answer and one case.
+def observe(probe: Callable[[Any, Any], Any], answer: Any, question: Any) -> Observation:
+    """Run a probe on an answer and one question, in the working directory.
 
-    Generators are seeded before and restored after, so that every run draws the same numbers
-    and a check changes nothing in the notebook.
+    Generators and PyTorch's global settings are set before and restored after, so that every run
+    has the same conditions, and a check changes nothing in the notebook.
     """
     try:
-        with _same_conditions():
-            return Observation("ran", unpack(pack(probe(answer, case))))
+        _lay_out(question)
+        with same_conditions():
+            return Observation("ran", unpack(pack(probe(answer, question))))
     except NotImplementedError as error:
         if error.args:  # PyTorch raises it too, with a message
             return Observation("failed", error=_describe(error, answer))
@@ -50,9 +44,35 @@ def observe(probe: Callable[[Any, Any], Any], answer: Any, case: Any) -> Observa
         return Observation("failed", error=_describe(error, answer))
 
 
+@contextmanager
+def own_folder(parent: str | None = None) -> Iterator[Path]:
+    """Work in a new, empty folder, which is removed afterwards."""
+    before = os.getcwd()
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def is_untouched(answer: Any, starter: str, name: str) -> bool:
     """Whether an answer does, instruction by instruction, what the starter code does."""
-    return _fingerprint(answer) in [_fingerprint(made[name]) for made in _both_ways(starter)]
+    return _fingerprint(answer) in starter_fingerprints(starter, name)
+
+
+@cache
+def starter_fingerprints(starter: str, name: str) -> list[Any]:
+    """Return what `is_untouched` compares with; called early, no student's patch is in it."""
+    return [_fingerprint(made[name]) for made in _both_ways(starter)]
+
+
+def _lay_out(question: Any) -> None:
+    files = question.get("files", {}) if isinstance(question, dict) else {}
+    for name, data in files.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(data)
 
 
 def _both_ways(source: str) -> Iterator[dict[str, Any]]:
@@ -69,25 +89,42 @@ def _both_ways(source: str) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _same_conditions() -> Iterator[None]:
-    generators, threads = RngState(), torch.get_num_threads()
-    before = generators.state_dict()
-    seed_everything(0)
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        generators.load_state_dict(before)
+def same_conditions() -> Iterator[None]:
+    """Set generators and PyTorch's global settings to fixed values, and back afterwards."""
+    kept = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    exact, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        _set(torch.float32, True, None)
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(1)
+        generators = RngState()
+        before = generators.state_dict()
+        try:
+            seed_everything(0)
+            yield
+        finally:
+            _set(torch.float32, True, None)
+            generators.load_state_dict(before)
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(exact)
+            device = kept[2]
+            _set(kept[0], kept[1], None if device == torch.device("cpu") else device)
+
+
+def _set(dtype: torch.dtype, gradients: bool, device: torch.device | None) -> None:
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(gradients)
+    torch.set_default_device(device)
 
 
 def _describe(error: BaseException, answer: Any) -> str:
     """One line for the exception, one for the place in the learner's own code."""
-    text = f"{type(error).__name__}: {error}".strip()
+    text = f"{type(error).__name__}: {error}".strip()[:ERROR_CHARACTERS]
     file = getattr(getattr(answer, "__code__", None), "co_filename", None)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename == file and frame.line:
-            return f"{text}\nin your line: {frame.line.strip()}"
+            return f"{text}\nin your line: {frame.line.strip()[:300]}"
     return text
 
 

@@ -20,12 +20,13 @@ class PlainDataError(ValueError):
     """A value is not plain data, or bytes do not hold any."""
 
 
-def pack(value: Any) -> bytes:
+def pack(value: Any, limit: int = MAX_BYTES) -> bytes:
     """Return plain data as bytes.
 
     Args:
         value: None, booleans, numbers, texts, bytes and dense tensors, in lists, tuples, sets and
             dictionaries. Tuples keep their type; a tensor's strides and device are dropped.
+        limit: the most bytes to make.
 
     Raises:
         PlainDataError: something else is in it, named with its path; or it is too large.
@@ -36,19 +37,19 @@ def pack(value: Any) -> bytes:
         data = save(tensors, metadata={"tree": json.dumps(tree)})
     except (SafetensorError, ValueError, KeyError) as error:
         raise PlainDataError(f"the answer holds a tensor that cannot be stored: {error}") from None
-    if len(data) > MAX_BYTES:
-        raise PlainDataError(f"the answer takes {len(data):,} bytes; at most {MAX_BYTES:,} may be")
+    if len(data) > limit:
+        raise PlainDataError(f"the answer takes {len(data):,} bytes; at most {limit:,} may be")
     return data
 
 
-def unpack(data: bytes) -> Any:
-    """Return the value that `pack` was given.
+def unpack(data: bytes, limit: int = MAX_BYTES) -> Any:
+    """Return the value that `pack` was given; at most ``limit`` bytes are taken.
 
     Raises:
         PlainDataError: the bytes are too many, damaged, or not `pack`'s.
     """
-    if len(data) > MAX_BYTES:
-        raise PlainDataError(f"{len(data):,} bytes are too many; at most {MAX_BYTES:,} may come")
+    if len(data) > limit:
+        raise PlainDataError(f"{len(data):,} bytes are too many; at most {limit:,} may come")
     try:
         length = int.from_bytes(data[:8], "little")
         tree = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["tree"])

@@ -6,21 +6,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from course_utils.grading.exercise import Case, Task
+from course_utils.grading.exercise import Case, Observation, Task, load_exercise
 from course_utils.grading.sandbox.inside import frames
 from course_utils.grading.sandbox.jail import can_isolate, command, environment
-from course_utils.grading.sandbox.observing import Observation
 from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
 from course_utils.grading.sandbox.student_package import write_student_package
 
 START_SECONDS = 180  # importing PyTorch from a cold disk
-MAX_RUNS = 12  # of one submission: each leaves out one more step that ended the process
 
 
 @dataclass(frozen=True)
@@ -31,10 +28,10 @@ class Limits:
         memory: bytes, of all its processes together, beyond what Python and PyTorch take.
         tmp: bytes in its /tmp.
         file: bytes in any one file.
-        processes: how many at once.
-        output: bytes it may send in all.
+        processes: how many at once, threads among them.
+        output: bytes its cells may send in all.
         seconds: for each cell, and for each case of an exercise.
-        total_seconds: for the whole submission.
+        total_seconds: for all cells, and once more for all cases.
     """
 
     memory: int = 2 * 2**30
@@ -48,10 +45,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Cell:
-    """One code cell: its source, or the id of the exercise that is checked there."""
+    """One code cell: its source, or the id of the exercise that is checked there.
+
+    ``answer`` marks a cell that is for an answer, which is not left out for being slow.
+    """
 
     source: str
     check: str = ""
+    answer: bool = False
 
 
 @dataclass
@@ -62,30 +63,17 @@ class Record:
         texts: by cell number, what it printed, showed and raised.
         stopped: by step (``"cell 3"`` or ``"check 01.2"``), why it was ended from outside.
         seen: by exercise, what its answer did in each case.
+        earlier: exercises whose starter stands below an answer, which was taken.
     """
 
     texts: dict[int, str] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
     seen: dict[str, dict[int, Observation]] = field(default_factory=dict)
+    earlier: set[str] = field(default_factory=set)
 
 
-@dataclass
-class _Run:
-    """One run: how it ended, its last step, and what it sent, which is only a claim."""
-
-    end: str
-    step: str | None = None
-    texts: dict[int, str] = field(default_factory=dict)
-    seen: dict[str, dict[int, Observation]] = field(default_factory=dict)
-
-    def take(self, message: dict[str, Any]) -> None:
-        if "begin" in message:
-            self.step = str(message["begin"])
-        elif "cell" in message:
-            self.texts[int(message["cell"])] = str(message["text"])
-        else:
-            seen = Observation(message["status"], message["data"], str(message["error"]))
-            self.seen.setdefault(str(message["check"]), {})[int(message["case"])] = seen
+class BrokenSandboxError(RuntimeError):
+    """The sandbox itself does not answer."""
 
 
 class Sandbox:
@@ -133,49 +121,35 @@ class Sandbox:
             tasks: the tasks of the exercises that are checked, by id.
             cases: the cases to try, by exercise id.
         """
-        exercises = {
-            key: {"answer": task.answer, "starter": task.starter, "cases": cases[key]}
-            for key, task in tasks.items()
-        }
-        request: dict[str, Any] = {
-            "cells": [asdict(cell) for cell in cells],
-            "exercises": exercises,
-            "limits": asdict(self.limits),
-            "folder": str(self._folder / "work"),
-        }
-        deadline = time.monotonic() + self.limits.total_seconds
-        record = Record()
-        for _ in range(MAX_RUNS):
-            run = self._run_once({**request, "skip": list(record.stopped)}, deadline)
-            record.texts, record.seen = run.texts, run.seen
-            if run.step in ("end", None, *record.stopped):
-                break
-            record.stopped[str(run.step)] = self._why(run.end)
-            if time.monotonic() > deadline:
-                break
-        return record
+        from course_utils.grading.sandbox.trial import Trial
 
-    def _run_once(self, request: dict[str, Any], deadline: float) -> "_Run":
-        request["limits"]["total_seconds"] = max(1.0, deadline - time.monotonic())
+        exercises = {key: load_exercise(key) for key in tasks}
         try:
-            end, output = self._ask(pack(request))
-        except (frames.PipeClosedError, OSError):
-            self._stop()  # a submission broke the server; the next one gets a fresh one
-            return _Run("died")
-        run = _Run(end)
-        for frame in frames.split(output):
-            with contextlib.suppress(PlainDataError, KeyError, TypeError, ValueError):
-                run.take(unpack(frame))
-        return run
+            return Trial(self, cells, exercises, cases).run()
+        finally:
+            with contextlib.suppress(BrokenSandboxError):
+                self.call({"do": "end"})
 
-    def _ask(self, request: bytes) -> tuple[str, bytes]:
+    def call(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send the server a message and return its answer.
+
+        Raises:
+            BrokenSandboxError: there is none; the next message goes to a new server.
+        """
+        if message["do"] == "end" and self._server is None:
+            return {}
+        message = {**message, "folder": str(self._folder / "work")}
         server = self._server or self._start()
         assert server.stdin is not None
         assert server.stdout is not None
-        frames.send(server.stdin.fileno(), request)
-        answers, seconds = server.stdout.fileno(), self.limits.total_seconds + 30
-        end = frames.receive(answers, 100, seconds).decode(errors="replace")
-        return end, frames.receive(answers, self.limits.output + 2**22, seconds)
+        seconds = self.limits.total_seconds + 2 * self.limits.seconds + 60
+        try:
+            frames.send(server.stdin.fileno(), pack(message, limit=2**31))
+            reply = frames.receive(server.stdout.fileno(), 2**31, seconds)
+            return dict(unpack(reply, limit=2**31))
+        except (frames.PipeClosedError, OSError, PlainDataError) as error:
+            self._stop()
+            raise BrokenSandboxError(f"the sandbox does not answer: {error}") from None
 
     def _start(self) -> "subprocess.Popen[bytes]":
         arguments = ["-P", "-m", "course_utils.grading.sandbox.inside.server"]
@@ -207,12 +181,3 @@ class Sandbox:
         _, said = self._server.communicate()
         self._server = None
         return said.decode(errors="replace")
-
-    def _why(self, end: str) -> str:
-        limits = self.limits
-        return {
-            "time": f"it took longer than {limits.seconds:g} seconds",
-            "memory": f"it used more than {limits.memory / 2**20:,.0f} MB of memory",
-            "processes": f"it started more than {limits.processes} processes",
-            "output": f"it sent more than {limits.output / 2**20:,.0f} MB",
-        }.get(end, "it ended the Python process")

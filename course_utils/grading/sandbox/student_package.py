@@ -18,7 +18,13 @@ SANDBOX_MODULES = (
     "resume.compare",
     "resume.rng",
 )
-OWN_MODULES = ("exercise", "sandbox.observing", "sandbox.plain", "sandbox.inside")
+OWN_MODULES = (
+    "exercise",
+    "sandbox.observing",
+    "sandbox.parcels",
+    "sandbox.plain",
+    "sandbox.inside",
+)
 
 PACKAGE = Path(course_utils.__file__).parent
 STAND_IN = '''"""In the sandbox, checks are made by the grader; these do nothing."""
@@ -55,22 +61,22 @@ def write_student_package(folder: Path) -> None:
     (target / "grading" / "exercises" / "__init__.py").touch()
     for name in map(module_name, all_exercises()):
         path = Path("grading") / "exercises" / f"{name}.py"
-        code = slice_of((PACKAGE / path).read_text(encoding="utf-8"), "probe")
+        code = slice_of((PACKAGE / path).read_text(encoding="utf-8"), "probe", "read")
         (target / path).write_text(code, encoding="utf-8")
 
 
-def slice_of(source: str, name: str) -> str:
-    """Return the part of a module that one of its functions needs, and nothing else.
+def slice_of(source: str, *names: str) -> str:
+    """Return the part of a module that some of its functions need, and nothing else.
 
     So the probe goes into the sandbox without the cases, the judge and what they know.
 
     Args:
         source: a module's code: imports, assignments, functions and classes.
-        name: what to keep, with all it refers to.
+        names: what to keep, if it is there, with all it refers to.
     """
     tree = ast.parse(source)
     definitions = {n: node for node in tree.body for n in _defined(node)}
-    needed, new = set(), {name}
+    needed, new = set(), definitions.keys() & set(names)
     while new:
         needed |= new
         used = {n for one in new if one in definitions for n in _names(definitions[one])}
@@ -85,7 +91,7 @@ def _defined(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [t.id for t in targets if isinstance(t, ast.Name)]
+    return [name for target in targets if target is not None for name in _names(target)]
 
 
 def _names(node: ast.AST) -> set[str]:

@@ -1,18 +1,25 @@
-"""Messages through a pipe: eight bytes of length, then that many bytes."""
+"""Messages through a pipe or socket: eight bytes of length, then that many bytes."""
 
 import os
 import select
 import time
 from collections.abc import Iterator
 
+CHUNK = 2**20
+
 
 class PipeClosedError(EOFError):
     """The other side is gone, or said nothing in time."""
 
 
+def frame(data: bytes) -> bytes:
+    """Return a message as it goes through the pipe."""
+    return len(data).to_bytes(8, "little") + data
+
+
 def send(fd: int, data: bytes) -> None:
     """Write one frame."""
-    view = memoryview(len(data).to_bytes(8, "little") + data)
+    view = memoryview(frame(data))
     while view:
         view = view[os.write(fd, view) :]
 
@@ -46,13 +53,23 @@ def split(data: bytes) -> Iterator[bytes]:
         start = stop
 
 
+def take(buffer: bytearray) -> bytes | None:
+    """Remove the whole frame at a buffer's beginning and return it, if there is one."""
+    stop = 8 + int.from_bytes(buffer[:8], "little")
+    if stop > len(buffer):
+        return None
+    data = bytes(buffer[8:stop])
+    del buffer[:stop]
+    return data
+
+
 def _read(fd: int, size: int, deadline: float | None) -> bytes:
     parts = bytearray()
     while len(parts) < size:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         if not select.select([fd], [], [], left)[0]:
             raise PipeClosedError("no answer in time")
-        part = os.read(fd, min(size - len(parts), 2**20))
+        part = os.read(fd, min(size - len(parts), CHUNK))
         if not part:
             raise PipeClosedError("the other side closed the pipe")
         parts += part

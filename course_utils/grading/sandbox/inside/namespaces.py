@@ -21,10 +21,14 @@ LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def protect_server() -> None:
-    """Make the server unreadable to others of its user, and the parent of all orphans."""
+def be_unseen() -> None:
+    """Make this process unreadable to others of its user."""
     _check(_libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
-    adopt_orphans()
+
+
+def be_seen() -> None:
+    """Let the supervisor look at this process, and at those that it will start."""
+    _check(_libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
 
 
 def adopt_orphans() -> None:
@@ -52,7 +56,13 @@ def enter(tmp_bytes: int) -> None:
     _mount_private_folders(tmp_bytes)
     _write("/proc/sys/user/max_user_namespaces", "0")
     _drop_capabilities()
+    be_seen()
     _continue_in_child()  # not the first process, which the kernel shields from signals
+
+
+def give_back_memory() -> None:
+    """Return to the kernel what malloc keeps for later, so that what is taken next is seen."""
+    _libc.malloc_trim(0)
 
 
 def limit(*, memory: int, file: int) -> None:
@@ -91,6 +101,7 @@ def _continue_in_child() -> None:
     child = os.fork()
     if child == 0:
         return
+    os.closerange(3, 256)  # or a socket would not end when its owner does
     status = 0
     while True:
         pid, ended = os.wait()

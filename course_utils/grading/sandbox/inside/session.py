@@ -1,29 +1,40 @@
-"""Run one submission: its cells in order, and at each check the probe of that exercise.
+"""Run a submission: its cells in order, and at each check a copy of the process that can be asked.
 
-This shares a process with the student's code, which can change all of it. What leaves are claims
-about what the answers did; they are judged outside.
+All of this shares its processes with the student's code, which can change all of it. What leaves
+are claims about what the answers did; they are read and judged elsewhere. What comes in are
+questions, after all cells have run: nothing that the cells print can hold any.
 """
 
+import contextlib
 import importlib
 import io
-from collections.abc import Callable
+import os
+import pkgutil
+import select
+import signal
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from course_utils.grading.sandbox.observing import Observation, is_untouched, observe
-from course_utils.grading.sandbox.plain import pack
+from course_utils.grading.sandbox.inside import namespaces
+from course_utils.grading.sandbox.inside.frames import PipeClosedError, receive, send
+from course_utils.grading.sandbox.observing import is_untouched, observe, starter_fingerprints
+from course_utils.grading.sandbox.plain import MAX_BYTES, pack, unpack
 
 OUTPUT_CHARACTERS, LAST_CHARACTERS = 15_000, 5_000  # of one cell; what is between is dropped
-
-Send = Callable[[bytes], None]
+TOKEN = 16  # bytes before a question: an answer that came before it was asked is none
+MAX_QUESTION = MAX_BYTES + 2**20
 
 
 def warm_shell() -> InteractiveShell:
     """Return the shell that runs the cells; made before the fork."""
-    importlib.import_module("torch._dynamo")  # the first optimizer would, for a second or more
+    for slow in ("torch._dynamo", "tqdm", "matplotlib.pyplot", *_probes()):
+        importlib.import_module(slow)  # the first use would, for a second or more
+    observe(lambda answer, question: answer, None, None)
+    importlib.import_module("tqdm").tqdm.monitor_interval = 0  # no thread of its own
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
@@ -31,29 +42,42 @@ def warm_shell() -> InteractiveShell:
     shell = InteractiveShell.instance(config=config)
     history: Any = shell.history_manager
     history.outputs = _Forgetful()
+    for magic in ("matplotlib", "pylab", "pip", "conda"):  # of a notebook with a page and network
+        shell.magics_manager.register_function(_nothing, "line", magic)
     return shell
 
 
-def run_submission(shell: InteractiveShell, request: dict[str, Any], send: Send) -> None:
-    """Run the cells and send what they print and do.
+def run_submission(
+    shell: InteractiveShell, request: dict[str, Any], main: int, asked: dict[str, int]
+) -> None:
+    """Run the cells and send what they print; then answer questions until the end.
 
     Args:
         shell: from `warm_shell`.
         request: ``cells`` (``source``, and ``check``: an exercise id or ""),
-            ``exercises`` (by id: ``answer``, ``starter``, ``cases``), ``skip``: steps.
-        send: takes each message, as `pack` makes it.
+            ``exercises`` (by id: ``answer``, ``starter``, ``memory``: whether it is measured),
+            ``skip``: steps, ``cases``: a folder,
+            ``direct``: an exercise that is asked in this very process, or "".
+        main: descriptor for what the cells do.
+        asked: by exercise, descriptor for its questions and answers.
     """
+    for task in request["exercises"].values():
+        starter_fingerprints(task["starter"], task["answer"])  # before any code of the student
+    answers = _Answers(shell.user_ns, request["exercises"])
+    copies = _Copies(request, main, asked)
     waiting = []
     for number, cell in enumerate(request["cells"]):
+        step = f"cell {number}"
         if cell["check"]:
-            if not _check(shell, request, cell["check"], send):
+            if not copies.make(cell["check"], answers):
                 waiting.append(cell["check"])
-        elif f"cell {number}" not in request["skip"]:
-            send(pack({"begin": f"cell {number}"}))
-            send(pack({"cell": number, "text": run_cell(shell, cell["source"])}))
+        elif step not in request["skip"]:
+            send(main, b"C" + pack({"begin": step}))
+            send(main, b"C" + pack({"cell": number, "text": run_cell(shell, cell["source"])}))
+            answers.note()
     for exercise_id in waiting:  # the answer may have come later than its check
-        _check(shell, request, exercise_id, send)
-    send(pack({"begin": "end"}))
+        copies.make(exercise_id, answers)
+    copies.end()
 
 
 def run_cell(shell: InteractiveShell, source: str) -> str:
@@ -64,31 +88,126 @@ def run_cell(shell: InteractiveShell, source: str) -> str:
     return output.getvalue()
 
 
-def _check(shell: InteractiveShell, request: dict[str, Any], exercise_id: str, send: Send) -> bool:
-    """Probe the answer; return False where there is none yet."""
-    step = f"check {exercise_id}"
-    if step in request["skip"]:
-        return True
-    send(pack({"begin": step}))
-    exercise = request["exercises"][exercise_id]
-    answer = shell.user_ns.get(exercise["answer"])
-    if answer is None or is_untouched(answer, exercise["starter"], exercise["answer"]):
-        return False
+def run_case(exercise_id: str, answer: Any, fd: int, folder: str) -> None:
+    """Take one question, put it to the answer in an empty folder, and send what came."""
+    data = receive(fd, MAX_QUESTION)
+    token, question = data[:TOKEN], unpack(data[TOKEN:])
+    path = os.path.join(folder, token.hex())
+    os.makedirs(path, mode=0o700)
+    os.chdir(path)
     module = f"course_utils.grading.exercises.ex_{exercise_id.replace('.', '_')}"
     probe = importlib.import_module(module).probe
-    for number, case in enumerate(exercise["cases"]):
-        with redirect_stdout(_Capped()), redirect_stderr(_Capped()):
-            seen = observe(probe, answer, case)
-        send(_message(exercise_id, number, seen))
-    return True
+    with redirect_stdout(_Capped()), redirect_stderr(_Capped()):
+        seen = observe(probe, answer, question)
+    claim = pack({"status": seen.status, "data": seen.data, "error": str(seen.error)})
+    send(fd, b"R" + token + claim)
+    receive(fd, 8)  # wait until it has been looked at
 
 
-def _message(exercise_id: str, number: int, seen: Observation) -> bytes:
-    error = str(seen.error)[:OUTPUT_CHARACTERS]
-    return pack({
-        "check": exercise_id, "case": number, "status": seen.status, "data": seen.data,
-        "error": error,
-    })  # fmt: skip
+@dataclass
+class _Answers:
+    """Which answers there are: the latest that is not the starter, should that come again below."""
+
+    names: dict[str, Any]
+    exercises: dict[str, Any]
+    attempts: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def note(self) -> None:
+        for key, task in self.exercises.items():
+            thing = self.names.get(task["answer"])
+            if thing is not None and self.seen.get(key) != id(thing):
+                self.seen[key] = id(thing)
+                if not is_untouched(thing, task["starter"], task["answer"]):
+                    self.attempts[key] = thing
+
+    def find(self, key: str) -> tuple[Any, str]:
+        """Return the answer and what it is: "attempted", "earlier", or "" if there is none."""
+        if key not in self.attempts:
+            return None, ""
+        latest = self.names.get(self.exercises[key]["answer"])
+        return self.attempts[key], "attempted" if latest is self.attempts[key] else "earlier"
+
+
+class _Copies:
+    """Forks, at each check, a process that knows what has been defined so far."""
+
+    def __init__(self, request: dict[str, Any], main: int, asked: dict[str, int]) -> None:
+        self.request, self.main, self.asked = request, main, dict(asked)
+        self.states: dict[str, str] = {}
+
+    def make(self, key: str, answers: _Answers) -> bool:
+        """Make the process that is asked about an exercise; return False if there is no answer."""
+        if key in self.states:
+            return True
+        answer, state = answers.find(key)
+        if not state:
+            return False
+        if self.request["direct"]:
+            if key == self.request["direct"]:
+                self._ask_here(key, answer, state)
+            return True
+        if len(os.listdir("/proc/self/task")) > 1:  # a copy could wait for a thread it lacks
+            self.states[key] = "threads"
+            return True
+        self.states[key] = state
+        if os.fork() == 0:
+            self._be_a_copy(key, answer)
+        os.close(self.asked.pop(key))
+        return True
+
+    def end(self) -> None:
+        """Say which exercises can be asked, and wait until all is over."""
+        for fd in self.asked.values():
+            os.close(fd)
+        send(self.main, b"Z" + pack(self.states))
+        while True:
+            with contextlib.suppress(ChildProcessError):
+                os.wait()
+                continue
+            signal.pause()
+
+    def _ask_here(self, key: str, answer: Any, state: str) -> None:
+        send(self.main, b"Z" + pack({key: state}))
+        run_case(key, answer, self.asked[key], self.request["cases"])
+        send(self.asked[key], b"E0")
+        signal.pause()
+
+    def _be_a_copy(self, key: str, answer: Any) -> None:
+        """Fork once more for each question: what one case leaves behind, the next does not find."""
+        try:
+            if self.request["exercises"][key]["memory"]:
+                namespaces.give_back_memory()
+            fd = self.asked.pop(key)
+            for other in (self.main, *self.asked.values()):
+                os.close(other)
+            while True:
+                _wait_readable(fd)
+                child = os.fork()
+                if child == 0:
+                    run_case(key, answer, fd, self.request["cases"])
+                    os._exit(0)
+                _, status = os.waitpid(child, 0)
+                send(fd, b"E0" if status == 0 else b"E1")
+        except (PipeClosedError, OSError):
+            pass
+        finally:
+            os._exit(1)
+
+
+def _probes() -> list[str]:
+    package = importlib.import_module("course_utils.grading.exercises")
+    return [
+        f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)
+    ]
+
+
+def _wait_readable(fd: int) -> None:
+    select.select([fd], [], [])
+
+
+def _nothing(line: Any) -> None:
+    """In place of a magic that a sandbox has no use for."""
 
 
 class _Forgetful(dict[int, list[Any]]):

@@ -9,9 +9,9 @@ from pathlib import Path
 PAGE = resource.getpagesize()
 
 
-def descendants(ancestor: int) -> list[int]:
-    """Return the process ids of all descendants that still run."""
-    children: dict[int, list[int]] = {}
+def tasks(ancestor: int) -> dict[int, int]:
+    """Return the processes below one that still run: by id, how many threads each has."""
+    children: dict[int, list[tuple[int, int]]] = {}
     for pid in _processes():
         with contextlib.suppress(OSError, ValueError, IndexError):
             # The name, in parentheses, may hold anything, so read what follows the last one.
@@ -19,16 +19,18 @@ def descendants(ancestor: int) -> list[int]:
                 Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
             )
             if fields[0] not in "ZX":
-                children.setdefault(int(fields[1]), []).append(pid)
-    found, new = [], [ancestor]
+                children.setdefault(int(fields[1]), []).append((pid, int(fields[17])))
+    found: dict[int, int] = {}
+    new = [ancestor]
     while new:
-        new = [child for parent in new for child in children.get(parent, [])]
-        found += new
+        below = [child for parent in new for child in children.get(parent, [])]
+        found.update(below)
+        new = [pid for pid, _ in below]
     return found
 
 
-def private_bytes(pid: int) -> int:
-    """Return the memory of a process that is not backed by files; 0 if it is gone."""
+def own_bytes(pid: int) -> int:
+    """Return the memory of a process that is not backed by files of a disk; 0 if it is gone."""
     try:
         _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
     except (OSError, ValueError):
@@ -36,19 +38,86 @@ def private_bytes(pid: int) -> int:
     return (int(resident) - int(shared)) * PAGE
 
 
-def kill_descendants(ancestor: int) -> None:
+def memory_of(pids: list[int], usual: int, limit: int, folders: tuple[str, ...]) -> int:
+    """Return the memory that processes hold together: their own, shared, and files in memory.
+
+    Args:
+        pids: of the processes.
+        usual: bytes that each has in common with the process it was forked from.
+        limit: below it an estimate from above is enough: what is exact takes longer.
+        folders: of theirs that lie in memory, such as ``"tmp"``.
+    """
+    files = _files_in_memory(pids, folders)
+    estimate = sum(max(0, own_bytes(pid) - usual) for pid in pids)
+    estimate += max(files, sum(_fields(pid, "status").get("RssShmem", 0) for pid in pids))
+    if estimate <= limit:
+        return estimate
+    parts = [_fields(pid, "smaps_rollup") for pid in pids]
+    shared = max(files, sum(part.get("Pss_Shmem", 0) for part in parts))
+    return max(0, sum(part.get("Pss_Anon", 0) for part in parts) - usual) + shared
+
+
+def most_taken(ancestor: int, before: set[int]) -> int:
+    """Return the most bytes that new processes took beyond those of what they were forked from.
+
+    Args:
+        ancestor: of all processes.
+        before: those that are not new.
+    """
+    new = [pid for pid in tasks(ancestor) if pid not in before]
+    # A fork has no page of a file until it touches it: libraries count as taken then.
+    usual = min((_fields(_parent(pid), "status").get("RssAnon", 0) for pid in new), default=0)
+    return sum(max(0, _fields(pid, "status").get("VmHWM", 0) - usual) for pid in new)
+
+
+def kill_below(ancestor: int) -> None:
     """Kill until none is left: some may be starting others."""
-    while pids := descendants(ancestor):
+    while pids := tasks(ancestor):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _reap()
 
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _files_in_memory(pids: list[int], folders: tuple[str, ...]) -> int:
+    """Return the bytes in the folders that lie in memory, and in files without a name."""
+    total, seen = _in_folders(pids, folders), set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                path = f"/proc/{pid}/fd/{fd}"
+                with contextlib.suppress(OSError):
+                    if os.readlink(path).startswith("/memfd:"):
+                        status = os.stat(path)
+                        if status.st_ino not in seen:
+                            seen.add(status.st_ino)
+                            total += status.st_blocks * 512
+    return total
+
+
+def _in_folders(pids: list[int], folders: tuple[str, ...]) -> int:
+    for pid in pids:  # not all can be looked at; those that can see the same folders
+        with contextlib.suppress(OSError):
+            rooms = [os.statvfs(f"/proc/{pid}/root/{folder}") for folder in folders]
+            return sum((room.f_blocks - room.f_bfree) * room.f_frsize for room in rooms)
+    return 0
+
+
+def _fields(pid: int, name: str) -> dict[str, int]:
+    """Return the lines ``Name: 12 kB`` of a file in /proc, in bytes."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/{name}").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if value.endswith(" kB"):
+                found[key] = int(value.split()[0]) * 1024
+    return found
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return int(text.rpartition(")")[2].split()[1])
+    return 0
 
 
 def _processes() -> list[int]:
