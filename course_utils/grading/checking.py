@@ -2,9 +2,9 @@
 
 import html
 import inspect
+import os
 import sys
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,17 @@ from course_utils.grading.exercise import (
 from course_utils.grading.sandbox.home import Run, apart, attempt, here
 from course_utils.grading.sandbox.observing import is_untouched
 from course_utils.grading.sandbox.plain import unpack
+from course_utils.grading.surface import not_in_graded
 
 UNSEEN = "Only the grader can see whether it is right: this system does not show what it takes."
 
-_attempts: Counter[str] = Counter()
+ERROR = "It raised an error."
+NOT_THERE = (
+    "It uses {}, which a graded notebook does not have: there it would not run at all. Write it "
+    "with PyTorch itself."
+)
+
+_mistakes: dict[str, list[str]] = {}  # by exercise, the messages that came
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Report:
         credit: the part of the points that is earned, 0 to 1.
         message: what is wrong.
         details: label and text: the input, what was expected, what came.
-        hints: as many as the attempts have earned.
+        hints: one for each mistake so far.
     """
 
     exercise: str
@@ -75,12 +82,23 @@ def check(exercise_id: str, answer: Any) -> Report:
         answer: the function or class that the exercise asks for.
     """
     exercise = load_exercise(exercise_id)
-    report = examine(exercise, answer, PUBLIC_SEED, apart)
+    if foreign := not_in_graded(answer):
+        report = Report(exercise_id, "wrong", message=NOT_THERE.format(foreign))
+    else:
+        report = examine(exercise, answer, PUBLIC_SEED, apart)
+    if os.environ.get("NBGRADER_VALIDATING") and report.status != "correct":
+        raise AssertionError(str(report))  # nbgrader's Validate button looks for errors only
     if report.status != "wrong":
         return report
-    _attempts[exercise_id] += 1
-    hints = exercise.task.hints[: _attempts[exercise_id]]
-    return Report(exercise_id, "wrong", report.credit, report.message, report.details, hints)
+    return replace(report, hints=_hints(exercise, report))
+
+
+def _hints(exercise: Exercise, report: Report) -> tuple[str, ...]:
+    """Return one hint more for each mistake that is new: an error of Python's own is none."""
+    mistakes = _mistakes.setdefault(exercise.id, [])
+    if report.message not in mistakes and not report.message.startswith(ERROR):
+        mistakes.append(report.message)
+    return exercise.task.hints[: len(mistakes)]
 
 
 def solution(exercise_id: str) -> None:
@@ -155,7 +173,7 @@ def _judge(exercise: Exercise, case: Case, seen: Observation, wanted: Any) -> Ve
     if seen.status == "not attempted":
         return Verdict(0.0, "Part of the answer is still missing: it raises NotImplementedError.")
     if seen.status == "failed":
-        return Verdict(0.0, f"It raised an error. {seen.error}", came="an error")
+        return Verdict(0.0, f"{ERROR} {seen.error}", came="an error")
     try:
         verdict = exercise.judge(case, seen.data, wanted)
     except Exception as error:  # data of a shape that the judge did not foresee

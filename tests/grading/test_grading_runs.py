@@ -277,6 +277,12 @@ def test_the_handout_checks_without_holding_an_answer(classroom):
         "from course_utils.grading import check, solution\n"
         f"{KEYS}\nprint(check('01.1', keys).status)\n"
         f"{WRONG_KEYS}\nprint(check('01.1', keys).status)\nsolution('01.1')\n"
+        "from course_utils import save_checkpoint\nfrom course_utils.compare import differences\n"
+        "def helper(x): return save_checkpoint(x, 'y')\n"
+        "def keys(module): return helper(module)\nprint(check('01.1', keys))\n"
+        "def keys(module): import course_utils.partial.plan\nprint(check('01.1', keys).message)\n"
+        "def keys(module):\n    from course_utils.compare import differences\n"
+        "    return sorted(module.state_dict())\nprint(check('01.1', keys).status)\n"
     )
     ran = subprocess.run(
         [sys.executable, "-P", "-c", program],
@@ -288,3 +294,6 @@ def test_the_handout_checks_without_holding_an_answer(classroom):
     )
     assert ran.stdout.splitlines()[:2] == ["correct", "wrong"]
     assert "comes without solutions" in ran.stdout
+    assert "course_utils.checkpoint.save, which a graded notebook does not have" in ran.stdout
+    assert "course_utils.partial.plan, which a graded notebook does not have" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "correct"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -14,7 +15,7 @@ from course_utils.grading.checking import Report, conclude, expect
 from course_utils.grading.classroom.submission import without_controls
 from course_utils.grading.exercise import Case, Exercise, Observation, load_exercise, load_reference
 from course_utils.grading.sandbox.runner import Cell, Limits, Record, Sandbox
-from course_utils.grading.sandbox.student_package import PACKAGE
+from course_utils.grading.sandbox.student_package import PACKAGE, SANDBOX_MODULES
 
 PREFIX = "check_"
 
@@ -86,7 +87,8 @@ def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Re
             _sandboxes[limits] = Sandbox(limits)
         record = _sandboxes[limits].run(cells, tasks, cases)
     reports = {
-        key: _judge(exercise, cases[key], record, seed) for key, exercise in exercises.items()
+        key: _judge(exercise, cases[key], record, seed, _said(notebook, key, code, record))
+        for key, exercise in exercises.items()
     }
     stops = {step.removeprefix("cell "): why for step, why in record.stopped.items()}
     return Result(
@@ -160,11 +162,28 @@ def _case_seed(seed: int, exercise_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {exercise_id}".encode()).digest()[:4], "big")
 
 
-def _judge(exercise: Exercise, cases: list[Case], record: Record, seed: int) -> Report:
+def _said(notebook: NotebookNode, exercise_id: str, code: list[int], record: Record) -> str:
+    """Return the error that the cell of an answer ended with, or ""."""
+    for number, index in enumerate(code):
+        name = notebook.cells[index].metadata.get("nbgrader", {}).get("grade_id", "")
+        if name == grade_id(exercise_id).replace(PREFIX, "answer_"):
+            if stopped := record.stopped.get(f"cell {number}"):
+                return f"the cell was stopped: {stopped}"
+            last = record.texts.get(number, "").strip().rpartition("\n")[2]
+            return last[:300] if re.match(r"\w*(Error|Exception|Exit|Interrupt)\b", last) else ""
+    return ""
+
+
+def _judge(exercise: Exercise, cases: list[Case], record: Record, seed: int, said: str) -> Report:
     stopped = record.stopped.get(f"check {exercise.id}")
     seen = record.seen.get(exercise.id, {})
     if stopped:
         return Report(exercise.id, "wrong", 0.0, f"Your answer was stopped: {stopped}.")
+    if not seen and said:
+        why = f"There is no answer to try: its cell ended with an error. {said}"
+        if "course_utils" in said:
+            why += f" A graded notebook has of course_utils only {', '.join(SANDBOX_MODULES)}."
+        return Report(exercise.id, "wrong", message=why)
     if not seen:
         return Report(exercise.id, "not attempted yet")
     absent = Observation("failed", error="It ended before this case.")

@@ -36,6 +36,7 @@ LOAD, EQUAL, GREATER, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # of class
 NEW_LISTENER, NO_NEW_PRIVS, GET_ACTION = 8, 38, 2
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # ioctls of a listener
 CONTINUE = 1
+PATH_MAX, PAGE = 4096, 4096
 NOTIFICATION, ANSWER = struct.Struct("QIIiIQ6Q"), struct.Struct("QqiI")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -152,16 +153,15 @@ def _synced(pid: int, fd: int) -> str:
 
 def _text(pid: int, address: int) -> str:
     """Read a path from the memory of the process that waits."""
+    data = b""
     try:
         with open(f"/proc/{pid}/mem", "rb", 0) as memory:
-            memory.seek(address)
-            return (
-                memory.read(min(4096, 4096 - address % 4096))
-                .split(b"\0")[0]
-                .decode("utf-8", "replace")
-            )
+            while b"\0" not in data and len(data) < PATH_MAX:
+                memory.seek(address + len(data))
+                data += memory.read(PAGE - (address + len(data)) % PAGE)  # the next may not exist
     except (OSError, ValueError, OverflowError):
         return "?"
+    return data.split(b"\0")[0].decode("utf-8", "replace")
 
 
 def _folder(pid: int, path: str) -> str:
