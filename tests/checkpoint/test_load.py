@@ -28,7 +28,7 @@ from course_utils.errors import (
     UnsupportedCheckpointError,
 )
 from course_utils.files import zip_writer
-from course_utils.formats.open import read_records
+from course_utils.files.contents import open_contents
 from course_utils.formats.zip_layout import Entry, descriptor, directory, local_header
 from course_utils.resume.compare import differences
 
@@ -275,7 +275,7 @@ def test_restore_skips_no_sound_file_for_it(tmp_path, state):
     ("code", "words"),
     [(errno.EACCES, "Permission denied"), (errno.ESTALE, "Stale"), (errno.ENOMEM, "memory")],
 )
-@pytest.mark.parametrize("call", ["stat", "preadv"])
+@pytest.mark.parametrize("call", ["open", "preadv"])
 def test_the_systems_errors_are_not_called_damage(saved, monkeypatch, code, words, call):
     def fail(*_, **__):
         raise OSError(code, os.strerror(code))
@@ -318,7 +318,7 @@ def test_a_storage_alignment_that_is_not_the_files(tmp_path, state, monkeypatch,
     path = save_checkpoint(tmp_path / "a.pt", state)
     assert not differences(load_checkpoint(path), torch.load(path))
     content = bytearray(path.read_bytes())
-    content[read_records(path)["data/0"].offset] ^= 1
+    content[open_contents(path).records["data/0"].offset] ^= 1
     path.write_bytes(content)
     with pytest.raises(DamagedCheckpointError, match="data/0"):
         load_checkpoint(path)
