@@ -10,11 +10,13 @@ require("torch", "torch")
 from course_utils.checkpoint.background import AsyncCheckpointer
 from course_utils.checkpoint.load import load_checkpoint
 from course_utils.checkpoint.manager import CheckpointManager
+from course_utils.checkpoint.restore import restore_checkpoint
 from course_utils.checkpoint.save import save_checkpoint
 
 __all__ = [
     "AsyncCheckpointer",
     "CheckpointManager",
     "load_checkpoint",
+    "restore_checkpoint",
     "save_checkpoint",
 ]

@@ -84,9 +84,9 @@ def load_open(
         lock_shared(file)  # retention leaves a file alone while it is being read
         reading = partial(_read, file, place, mmap, verify_mapped)
         with suppress(DamagedRecordError, DamagedCheckpointError):
-            return reading(_stored_records(path, file, predict), predicted=True)
+            return reading(stored_records(path, file, predict), predicted=True)
         # Damaged, or laid out by another program: a stricter reading tells.
-        return reading(_stored_records(path, file), predicted=False)
+        return reading(stored_records(path, file), predicted=False)
 
 
 def _read(
@@ -98,7 +98,7 @@ def _read(
     *,
     predicted: bool,
 ) -> Any:
-    others = _read_others(file, records)
+    others = read_others(file, records)
     refuse_unless_plain(file)
     load = private_loader()
     tensors = [record for record in records.values() if _holds_tensor(record)]
@@ -166,7 +166,8 @@ def _mapped(file: OpenFile) -> Callable[[Record], UntypedStorage]:
     return lambda record: whole[record.offset : record.offset + record.size]
 
 
-def _stored_records(path: Path, file: OpenFile, locate: Locate | None = None) -> dict[str, Record]:
+def stored_records(path: Path, file: OpenFile, locate: Locate | None = None) -> dict[str, Record]:
+    """Return the records of an open checkpoint by name; none of them is compressed."""
     if file.read_at(0, 4) != ZIP:
         contents = require_tensors(open_contents(file, path))
         raise UnsupportedCheckpointError(
@@ -183,7 +184,7 @@ def _stored_records(path: Path, file: OpenFile, locate: Locate | None = None) ->
     return records
 
 
-def _read_others(file: OpenFile, records: Mapping[str, Record]) -> dict[str, bytes]:
+def read_others(file: OpenFile, records: Mapping[str, Record]) -> dict[str, bytes]:
     """Read and verify the records that are not tensors: the pickle and some short ones."""
     others = [record for record in records.values() if not _holds_tensor(record)]
     with StorageReader(file.fileno(), others) as reader:

@@ -1,0 +1,185 @@
+"""Read stretches of a file straight into tensors that are there, several at a time."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import local
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from zlib_ng import zlib_ng
+
+from course_utils.checkpoint.verified_read import CHUNK, THREADS
+from course_utils.errors import DamagedRecordError
+from course_utils.formats.zip import Record
+
+_memory = local()
+
+
+class Reading(NamedTuple):
+    """What a file says about a tensor, and the tensor that waits for its values.
+
+    Attributes:
+        start: byte position of the first element.
+        span: elements from the first to the last, both included.
+        shape: as in the file.
+        stride: as in the file, in elements.
+        dtype: as in the file.
+        into: of the same shape; on any device, of any dtype and stride.
+    """
+
+    start: int
+    span: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    into: Tensor
+
+    @property
+    def direct(self) -> bool:
+        """Whether the file's bytes are the tensor's own, in one piece."""
+        into = self.into
+        return (
+            into.device.type == "cpu"
+            and into.dtype == self.dtype
+            and self.span == into.numel()
+            and not (into.is_conj() or into.is_neg())
+            and all(
+                size == 1 or here == there
+                for size, here, there in zip(self.shape, into.stride(), self.stride, strict=True)
+            )
+        )
+
+
+def verify(descriptor: int, records: Iterable[Record]) -> None:
+    """Read records and compare their CRC-32; nothing is kept but what the system caches.
+
+    Raises:
+        DamagedRecordError: the bytes are missing or do not match.
+        OSError: the system could not read them.
+    """
+    with ThreadPoolExecutor(THREADS, "checkpoint-reader") as pool:
+        for _ in pool.map(lambda group: _verify_group(descriptor, group), _groups(records)):
+            pass
+
+
+def read(descriptor: int, readings: Iterable[Reading]) -> None:
+    """Fill tensors from a file whose bytes have been verified.
+
+    Raises:
+        EOFError: the file is shorter now.
+        OSError: the system could not read it.
+    """
+    jobs: list[Callable[[], object]] = []
+    for reading in readings:
+        if reading.direct:
+            jobs += _direct_jobs(descriptor, reading)
+        elif reading.into.numel():
+            jobs.append(partial(_through_buffer, descriptor, reading))
+    with ThreadPoolExecutor(THREADS, "checkpoint-reader") as pool:
+        for _ in pool.map(_run, _bundled(jobs)):
+            pass
+
+
+def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Put neighbours together that fit one buffer; what is larger stands alone."""
+    group: list[Record] = []
+    for record in sorted(records, key=lambda record: record.offset):
+        if group and record.offset + record.size - group[0].offset > CHUNK:
+            yield group
+            group = []
+        group.append(record)
+    if group:
+        yield group
+
+
+def _verify_group(descriptor: int, group: list[Record]) -> None:
+    buffer = _buffer()
+    first, last = group[0], group[-1]
+    if len(group) > 1:
+        found = _fill(descriptor, buffer[: last.offset + last.size - first.offset], first.offset)
+    for record in group:
+        crc32 = 0
+        if len(group) > 1:
+            start = record.offset - first.offset
+            crc32 = zlib_ng.crc32(found[start : start + record.size])
+        for start in range(0, record.size if len(group) == 1 else 0, CHUNK):
+            part = buffer[: min(CHUNK, record.size - start)]
+            crc32 = zlib_ng.crc32(_fill(descriptor, part, record.offset + start, record), crc32)
+        if crc32 != record.crc32:
+            raise DamagedRecordError(record.name, "its bytes have changed, the CRC-32 differs")
+
+
+def _direct_jobs(descriptor: int, reading: Reading) -> Iterator[Callable[[], object]]:
+    view = _bytes_of(reading.into)
+    for start in range(0, len(view), CHUNK):
+        yield partial(_fill, descriptor, view[start : start + CHUNK], reading.start + start)
+
+
+def _bundled(jobs: list[Callable[[], object]]) -> Iterator[list[Callable[[], object]]]:
+    """Hand out many jobs at a time: small tensors are read in less than a thread takes to wake."""
+    size = max(1, min(64, len(jobs) // (4 * THREADS)))
+    for start in range(0, len(jobs), size):
+        yield jobs[start : start + size]
+
+
+def _run(jobs: list[Callable[[], object]]) -> None:
+    for job in jobs:
+        job()
+
+
+def _through_buffer(descriptor: int, reading: Reading) -> None:
+    """Bring values of another dtype, stride or device over, some rows at a time."""
+    itemsize, into = reading.dtype.itemsize, reading.into.detach()
+    rows = reading.shape[0] if reading.shape else 1
+    in_order = reading.span == into.numel() and _is_contiguous(reading)
+    step = max(1, CHUNK * rows // (reading.span * itemsize)) if in_order else rows
+    for row in range(0, rows, step):
+        count = min(step, rows - row)
+        span = reading.span * count // rows if in_order else reading.span
+        memory = torch.empty(span * itemsize, dtype=torch.uint8, device="cpu")
+        start = reading.start + (row * reading.stride[0] * itemsize if row else 0)
+        _fill(descriptor, memory.numpy().data, start)
+        shape = (count, *reading.shape[1:]) if reading.shape else ()
+        values = memory.view(reading.dtype).as_strided(shape, reading.stride)
+        (into[row : row + count] if reading.shape else into).copy_(values)
+
+
+def _is_contiguous(reading: Reading) -> bool:
+    expected = 1
+    for size, stride in zip(reversed(reading.shape), reversed(reading.stride), strict=True):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """Return the memory of a tensor whose elements lie in one piece."""
+    whole = tensor.untyped_storage()
+    start = tensor.storage_offset() * tensor.dtype.itemsize
+    flat = torch.empty(0, dtype=torch.uint8, device="cpu")
+    return flat.set_(whole, start, (tensor.nbytes,), (1,)).numpy().data
+
+
+def _buffer() -> memoryview:
+    """Return this thread's own buffer."""
+    if not hasattr(_memory, "buffer"):
+        _memory.buffer = memoryview(bytearray(CHUNK))
+    buffer: memoryview = _memory.buffer
+    return buffer
+
+
+def _fill(
+    descriptor: int, memory: memoryview, position: int, record: Record | None = None
+) -> memoryview:
+    done = 0
+    while done < len(memory):
+        count = os.preadv(descriptor, [memory[done:]], position + done)
+        if not count:
+            name = record.name if record else None
+            raise DamagedRecordError(name, "the file ends before its last byte")
+        done += count
+    return memory

@@ -1,0 +1,125 @@
+"""Load a checkpoint into the objects that wait for it, without a second copy in memory.
+
+The usual ``model.load_state_dict(torch.load(path))`` reads a file into fresh memory and copies
+it into memory that was there all along. Here each record is read straight into the parameter.
+
+Nothing is half-loaded: first all that will be read is verified and compared with the objects,
+and only then the first byte is written. The file is read twice for that; the second time it
+lies in the system's cache, where it fits.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from course_utils.checkpoint import in_place
+from course_utils.checkpoint.explain import explained
+from course_utils.checkpoint.load import load_checkpoint, read_others, stored_records
+from course_utils.checkpoint.restore_plan import Plan
+from course_utils.checkpoint.saved_tensors import NotInPlaceError
+from course_utils.errors import DamagedCheckpointError, DamagedRecordError
+from course_utils.files.locks import lock_shared, not_for_children
+from course_utils.files.open_file import OpenFile
+from course_utils.formats.pickle import read_pickle
+from course_utils.formats.pickle_nodes import MalformedPickleError
+from course_utils.formats.safetensors import MalformedHeaderError, is_safetensors, read_header
+from course_utils.formats.torch_layout import follows_layout, predict
+from course_utils.formats.zip import Record
+
+
+def restore_checkpoint(path: str | os.PathLike[str], target: Any) -> None:
+    """Load a checkpoint into objects, straight into their tensors' memory.
+
+    Parameters, persistent buffers and the state of optimizers are filled where they are; an
+    optimizer that has not stepped gets its state. Other dtypes, strides and devices go through
+    a small buffer. Where a class decides by itself how it is loaded (load hooks, subclasses of
+    tensors), the ordinary way is taken, with a warning.
+
+    Args:
+        path: a file by ``save_checkpoint`` or ``torch.save``, or for a module a safetensors file
+            of its state_dict, which has no checksums: then only its size is verified.
+        target: a module, whose state_dict the file is; or a dict from entries of the checkpoint
+            to modules, optimizers and other objects with ``load_state_dict``, which leaves other
+            entries of the file alone. A `TrainState` is loaded the ordinary way: it restores all
+            of its parts or none by itself.
+
+    Raises:
+        MismatchedCheckpointError: the file does not fit; says all that does not.
+        CheckpointError: as for `load_checkpoint`. Whatever is raised, nothing has been changed;
+            the exceptions are a disk that fails between the two readings, and a file that
+            somebody overwrites in place meanwhile: the message says so.
+    """
+    path = Path(path)
+    try:
+        with explained(path):
+            _restore(path, target)
+    except NotInPlaceError as error:
+        warnings.warn(
+            f"{path}: loaded the ordinary way, with a second copy in memory: {error}", stacklevel=2
+        )
+        _ordinary(load_checkpoint(path), target)
+
+
+def _restore(path: Path, target: Any) -> None:
+    with not_for_children(lambda: OpenFile(path)) as file:
+        lock_shared(file)
+        before = os.fstat(file.fileno())
+        plan = (_planned_safetensors if is_safetensors(file) else _planned)(file, target)
+        in_place.read(file.fileno(), plan.readings)
+        after = os.fstat(file.fileno())
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise DamagedCheckpointError(
+            f"{path}: was overwritten while it was read: what it was loaded into is a mixture "
+            "now. Load again, and replace files instead (save_checkpoint does)."
+        )
+    plan.finish()
+
+
+def _planned(file: OpenFile, target: Any) -> Plan:
+    """Plan and verify: by the layout that torch's files have, else by a stricter reading."""
+    with suppress(DamagedRecordError, DamagedCheckpointError):
+        plan = _plan_by(file, target, stored_records(file.path, file, predict))
+        if plan:
+            return plan
+    plan = _plan_by(file, target, stored_records(file.path, file), predicted=False)
+    assert plan
+    return plan
+
+
+def _plan_by(
+    file: OpenFile, target: Any, records: dict[str, Record], *, predicted: bool = True
+) -> Plan | None:
+    """Return the plan; None if the records are not where they were predicted."""
+    others = read_others(file, records)
+    if others.get("byteorder", b"little").decode() != sys.byteorder:
+        raise NotInPlaceError("its numbers are of the other byte order")
+    try:
+        tree = read_pickle(others["data.pkl"]).root
+    except MalformedPickleError as error:
+        raise DamagedRecordError("data.pkl", str(error)) from None
+    plan = Plan(file.path, target, tree, records)
+    in_place.verify(file.fileno(), plan.records())
+    as_torch_does = follows_layout(file, list(records.values()), others.get(".storage_alignment"))
+    return plan if as_torch_does or not predicted else None
+
+
+def _planned_safetensors(file: OpenFile, target: Any) -> Plan:
+    try:
+        header = read_header(file)
+    except MalformedHeaderError as error:
+        raise DamagedCheckpointError(
+            f"{file.path}: {error}. Use an earlier checkpoint or another copy."
+        ) from None
+    return Plan(file.path, target, header.tensors, {})
+
+
+def _ordinary(state: Any, target: Any) -> None:
+    if isinstance(target, Mapping):
+        for name, part in target.items():
+            part.load_state_dict(state[name])
+    else:
+        target.load_state_dict(state)

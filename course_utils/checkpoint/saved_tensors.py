@@ -1,0 +1,98 @@
+"""The tensors and plain values in what a checkpoint's pickle would build, and no others."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import accumulate
+from math import prod
+from operator import mul
+from typing import Any, NamedTuple
+
+import torch
+
+from course_utils.formats.pickle_nodes import Call, OrderedDictNode, describe
+from course_utils.formats.safetensors import Entry
+from course_utils.formats.tensors import TensorInfo, is_tensor, tensor_at
+
+# What else rebuilds a tensor (quantized, subclasses) is torch's own business.
+_VIEWS = {"torch._utils._rebuild_tensor_v2": 6, "torch._utils._rebuild_tensor_v3": 7}
+
+
+class NotInPlaceError(Exception):
+    """Only the ordinary way, ``load_state_dict`` with new tensors, does this right; says why."""
+
+
+class SavedTensor(NamedTuple):
+    """A tensor as a file describes it: see `TensorInfo`; ``start`` in bytes from its record's."""
+
+    name: str
+    record: str | None
+    start: int
+    storage_nbytes: int
+    span: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def saved_tensor(node: Any, name: str) -> SavedTensor | None:
+    """Return what a node says about a tensor, None if it is none.
+
+    Raises:
+        NotInPlaceError: it is one that only torch can rebuild.
+    """
+    if isinstance(node, Entry):
+        shape, size = node.shape, prod(node.shape)
+        return SavedTensor(
+            name, "", node.start, 0, size, shape, _contiguous(shape), _dtype(node.dtype)
+        )
+    if not is_tensor(node):
+        return None
+    inner = node
+    if describe(node.function) == "torch._utils._rebuild_parameter":
+        inner = node.arguments[0]
+    metadata = _VIEWS.get(describe(getattr(inner, "function", None)))
+    if metadata is None or any(inner.arguments[metadata:]):
+        raise NotInPlaceError(
+            f"{name} is rebuilt by {describe(inner.function)} in a way of its own"
+        )
+    info = tensor_at(name, node)
+    if not isinstance(info, TensorInfo):
+        raise NotInPlaceError(f"{name} is no plain tensor")
+    dtype = _dtype(info.dtype)
+    start = info.storage_offset * dtype.itemsize
+    place = info.record, start, info.storage_nbytes
+    return SavedTensor(name, *place, info.span, info.shape, info.stride, dtype)
+
+
+def _dtype(dtype: Any) -> torch.dtype:
+    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides = accumulate(reversed(shape[1:]), mul, initial=1) if shape else ()
+    return tuple(strides)[::-1]
+
+
+def dense(saved: SavedTensor) -> tuple[int, ...]:
+    """Return the strides for a new tensor: the file's, if they leave no gaps."""
+    return saved.stride if saved.span == prod(saved.shape) else _contiguous(saved.shape)
+
+
+def rebuilt(node: Any, rebuild: Callable[[Any], Any]) -> Any:
+    """Copy plain containers and values; anything else only the unpickler can make."""
+    if isinstance(node, OrderedDictNode):
+        return OrderedDict((key, rebuild(value)) for key, value in node.items())
+    if type(node) is dict:
+        return {key: rebuild(value) for key, value in node.items()}
+    if type(node) in (list, tuple):
+        return type(node)(map(rebuild, node))
+    if isinstance(node, Call) and describe(node.function) == "torch.Size":
+        return torch.Size(*node.arguments)
+    if node is None or type(node) in (bool, int, float, str, bytes):
+        return node
+    raise NotInPlaceError(f"it holds {describe(node)}, which is no plain value")
+
+
+def kind_of(node: Any) -> str:
+    """Say what a node is, for messages."""
+    return "tensor" if is_tensor(node) or isinstance(node, Entry) else type(node).__name__
