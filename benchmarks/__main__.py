@@ -1,10 +1,20 @@
 """Run every benchmark: a few minutes, and 5 GB of disk space."""
 
-from benchmarks import blocking, command, grading, listing, loading, memory, saving
+from benchmarks import (
+    blocking,
+    command,
+    grading,
+    listing,
+    loading,
+    memory,
+    restoring,
+    saving,
+)
 from benchmarks.states import STATES
 
 saving.main(list(STATES))
 loading.main(list(STATES))
+restoring.main(list(STATES))
 listing.main()
 command.main()
 blocking.main()

@@ -31,9 +31,17 @@ def nbytes(state: State) -> int:
     return sum(tensor.nbytes for tensor in state.values())
 
 
+def equal_tensors(count: int, numbers: int) -> State:
+    """So many float32 tensors of one size."""
+    return {str(number): _filled(numbers) for number in range(count)}
+
+
 def _filled(*shape: int) -> Tensor:
-    count = torch.Size(shape).numel()
-    return _NOISE.repeat(-(-count // len(_NOISE)))[:count].reshape(shape).clone()
+    """Return random numbers, a block of them repeated; nothing larger than the tensor is made."""
+    tensor = torch.empty(shape)
+    for part in tensor.view(-1).split(len(_NOISE)):
+        part.copy_(_NOISE[: len(part)])
+    return tensor
 
 
 _NOISE = torch.randn(1 << 20)
@@ -43,4 +51,7 @@ STATES = {
     "300 MB": lambda: transformer(768, 7, 32_000),
     "2 GB": lambda: transformer(2048, 8, 50_000),
     "20,000 small tensors": small_tensors,
+    "75 of 4 MB": lambda: equal_tensors(75, 1_000_000),
+    "300 of 1 MB": lambda: equal_tensors(300, 250_000),
+    "4 of 75 MB": lambda: equal_tensors(4, 18_750_000),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import local
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from zlib_ng import zlib_ng
 from course_utils.checkpoint.verified_read import CHUNK, THREADS
 from course_utils.errors import DamagedRecordError
 from course_utils.formats.zip import Record
+
+ALONE = 8 << 20  # bytes
 
 _memory = local()
 
@@ -60,9 +62,9 @@ def verify(descriptor: int, records: Iterable[Record]) -> None:
         DamagedRecordError: the bytes are missing or do not match.
         OSError: the system could not read them.
     """
-    with ThreadPoolExecutor(THREADS, "checkpoint-reader") as pool:
-        for _ in pool.map(lambda group: _verify_group(descriptor, group), _groups(records)):
-            pass
+    records = list(records)
+    size = sum(record.size for record in records)
+    _spread(partial(_verify_group, descriptor), _groups(records), size)
 
 
 def read(descriptor: int, readings: Iterable[Reading]) -> None:
@@ -73,13 +75,24 @@ def read(descriptor: int, readings: Iterable[Reading]) -> None:
         OSError: the system could not read it.
     """
     jobs: list[Callable[[], object]] = []
+    size = 0
     for reading in readings:
+        size += reading.into.nbytes
         if reading.direct:
             jobs += _direct_jobs(descriptor, reading)
         elif reading.into.numel():
             jobs.append(partial(_through_buffer, descriptor, reading))
+    _spread(_run, _bundled(jobs), size)
+
+
+def _spread(work: Callable[[Any], object], items: Iterable[Any], size: int) -> None:
+    """Do the work in several threads, unless starting them takes longer than these bytes do."""
+    if size <= ALONE:
+        for item in items:
+            work(item)
+        return
     with ThreadPoolExecutor(THREADS, "checkpoint-reader") as pool:
-        for _ in pool.map(_run, _bundled(jobs)):
+        for _ in pool.map(work, items):
             pass
 
 

@@ -24,6 +24,7 @@ from course_utils.checkpoint.saved_tensors import NotInPlaceError
 from course_utils.errors import DamagedCheckpointError, DamagedRecordError
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
+from course_utils.formats.garbage import collector_paused
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.safetensors import MalformedHeaderError, is_safetensors, read_header
@@ -68,7 +69,8 @@ def _restore(path: Path, target: Any) -> None:
     with not_for_children(lambda: OpenFile(path)) as file:
         lock_shared(file)
         before = os.fstat(file.fileno())
-        plan = (_planned_safetensors if is_safetensors(file) else _planned)(file, target)
+        with collector_paused():
+            plan = (_planned_safetensors if is_safetensors(file) else _planned)(file, target)
         in_place.read(file.fileno(), plan.readings)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from zlib_ng import zlib_ng
 
-from course_utils.checkpoint import CheckpointManager, load_checkpoint, save, save_checkpoint
+from course_utils.checkpoint import CheckpointManager, load, load_checkpoint, save, save_checkpoint
 from course_utils.checkpoint.pickler import PickledState
 from course_utils.errors import (
     CheckpointError,
@@ -29,6 +29,7 @@ from course_utils.errors import (
 )
 from course_utils.files import zip_writer
 from course_utils.files.contents import open_contents
+from course_utils.formats.zip import Record
 from course_utils.formats.zip_layout import Entry, descriptor, directory, local_header
 from course_utils.resume.compare import differences
 
@@ -396,3 +397,19 @@ def zeros_crc32(size):
     for _ in range(size // block):
         crc32 = zlib_ng.crc32_combine(crc32, of_block, block)
     return crc32
+
+
+def test_a_file_larger_than_memory_is_mapped(tmp_path):
+    """Nothing is set aside for what might be written; the file is sparse and takes no disk."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = memory + (4 << 30)
+    with open(tmp_path / "large", "w+b") as file:
+        file.truncate(size)
+        file.seek(size - 4096)
+        file.write(b"x" * 4096)
+        file.flush()
+        record = Record("data/0", 0, 0, size - 4096, 4096, 4096, 0, False)
+        storage = load._mapped(file)(record)
+    assert bytes(storage) == b"x" * 4096
+    storage[0] = 7
+    assert (tmp_path / "large").stat().st_size == size

@@ -54,6 +54,7 @@ def model(seed):
 @pytest.fixture(params=[2 << 20, 64], ids=["", "small chunks"])
 def chunks(request, monkeypatch):
     monkeypatch.setattr(in_place, "CHUNK", request.param)
+    monkeypatch.setattr(in_place, "ALONE", request.param)
 
 
 @pytest.fixture(params=["ours", "torch", "safetensors"])

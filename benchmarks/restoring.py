@@ -1,0 +1,119 @@
+"""How long it takes to load a file into a model that is there.
+
+Each way is timed in a process that has loaded nothing before ("fresh"), and in one that has
+("warm"): the C library keeps memory that was freed, and later loads find it ready.
+"""
+
+import os
+import pickle
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from benchmarks.states import STATES
+from benchmarks.timing import folder, interleaved, ratios, verdict
+from course_utils.checkpoint import in_place, load_checkpoint, restore_checkpoint, save_checkpoint
+from course_utils.files.contents import open_contents
+
+T = TypeVar("T")
+ROUNDS = 5
+TORCH, OURS, FLOOR = "torch.load + load_state_dict", "restore_checkpoint", "CRC pass + raw read"
+
+
+def main(sizes: list[str]) -> None:
+    torch.set_num_threads(1)  # the processes are forked
+    for size in sizes or list(STATES):
+        with folder() as path:
+            _in_child(lambda path=path, size=size: _save(path, size))
+            fresh = {
+                name: statistics.median(
+                    _in_child(lambda way=name, path=path, size=size: _once(way, path, size))
+                    for _ in range(ROUNDS)
+                )
+                for name in (TORCH, OURS)
+            }
+            warm = _in_child(lambda path=path, size=size: _warm(path, size))
+        _report(f"Restore {size}, fresh process", fresh)
+        _report(f"Restore {size}, warm process", warm)
+        verdict("against the CRC pass and the raw read", warm[OURS] / warm[FLOOR], 1.3)
+
+
+def _report(title: str, times: dict[str, float]) -> None:
+    ratios(title, times, TORCH)
+    verdict("against torch.load + load_state_dict", times[OURS] / times[TORCH], 1)
+
+
+def ways(path: Path, model: nn.Module) -> dict[str, Callable[[], object]]:
+    """Return the ways to load a file into a model."""
+    memory = bytearray(in_place.CHUNK)
+
+    def floor() -> None:
+        records = open_contents(path / "ours.pt").records.values()
+        with open(path / "ours.pt", "rb", buffering=0) as file:
+            in_place.verify(file.fileno(), records)
+            while file.readinto(memory):
+                pass
+
+    return {
+        TORCH: lambda: model.load_state_dict(torch.load(path / "ours.pt")),
+        OURS: lambda: restore_checkpoint(path / "ours.pt", model),
+        "load_checkpoint + load_state_dict": lambda: model.load_state_dict(
+            load_checkpoint(path / "ours.pt")
+        ),
+        "safetensors + load_state_dict": lambda: model.load_state_dict(
+            safetensors.torch.load_file(path / "safetensors")
+        ),
+        FLOOR: floor,
+    }
+
+
+def _model(size: str) -> nn.Module:
+    return nn.ParameterList(STATES[size]().values())
+
+
+def _save(path: Path, size: str) -> None:
+    state = _model(size).state_dict()
+    save_checkpoint(path / "ours.pt", state)
+    safetensors.torch.save_file(state, path / "safetensors")
+
+
+def _once(way: str, path: Path, size: str) -> float:
+    call = ways(path, _model(size))[way]
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _warm(path: Path, size: str) -> dict[str, float]:
+    return interleaved(ways(path, _model(size)), rounds=ROUNDS)
+
+
+def _in_child(work: Callable[[], T]) -> T:
+    """Do something in a process of its own, forked from this one, which never loads."""
+    ready, result = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with os.fdopen(result, "wb") as file:
+                pickle.dump(work(), file)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(result)
+    with os.fdopen(ready, "rb") as file:
+        answer = file.read()
+    if os.waitpid(child, 0)[1]:
+        raise ChildProcessError("a measuring process failed")
+    value: T = pickle.loads(answer)
+    return value
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
