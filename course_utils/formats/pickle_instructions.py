@@ -131,9 +131,36 @@ def _get_short(machine: Machine, file: BinaryIO) -> None:
     machine.stack.append(machine.memo[file.read(1)[0]])
 
 
-# What each opcode does; of a checkpoint's opcodes every third is one of the last two.
+def _small_integer(machine: Machine, file: BinaryIO) -> None:
+    machine.stack.append(file.read(1)[0])
+
+
+def _text(machine: Machine, file: BinaryIO) -> None:
+    length = int.from_bytes(file.read(4), "little")
+    data = file.read(length)
+    if len(data) < length:
+        raise MalformedPickleError("it ends within a value")
+    machine.stack.append(data.decode("utf-8", "surrogatepass"))
+
+
+def _tuple(machine: Machine, _: BinaryIO) -> None:
+    items = tuple(machine.stack)
+    machine.stack = machine.marks.pop()
+    machine.stack.append(items)
+
+
+def _mark(machine: Machine, _: BinaryIO) -> None:
+    machine.marks.append(machine.stack)
+    machine.stack = []
+
+
+# What each opcode does. Of a checkpoint's opcodes four in five are one of the last six.
 _INSTRUCTIONS: dict[bytes, Callable[[Machine, BinaryIO], None]] = {
     **{opcode.code.encode("latin1"): _handler(opcode) for opcode in pickletools.opcodes},
     b"q": _put_short,
     b"h": _get_short,
+    b"K": _small_integer,
+    b"X": _text,
+    b"(": _mark,
+    b"t": _tuple,
 }

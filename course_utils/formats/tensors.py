@@ -69,7 +69,8 @@ class TensorInfo(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of its elements; its storage may have more."""
-        return -(-prod(self.shape) * self.itemsize // PER_BYTE.get(self.dtype, 1))
+        count = prod(self.shape) * ITEMSIZE[self.dtype]
+        return -(-count // PER_BYTE[self.dtype]) if self.dtype in PER_BYTE else count
 
     @property
     def span(self) -> int:
