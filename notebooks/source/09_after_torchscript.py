@@ -284,7 +284,8 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.St
         verbose=False,
     )
 for path in sorted(folder.iterdir()):
-    print(f"{path.name:16} {path.stat().st_size:>8,} bytes")
+    size = f"{path.stat().st_size:,} bytes" if path.suffix == ".data" else "the graph"
+    print(f"{path.name:16} {size}")
 
 # %% [markdown]
 # Two files! The weights went into an **external** one, which the first names. Whoever gets only

@@ -152,6 +152,7 @@ def test_a_compressed_record_is_verified_too(tmp_path):
 def test_a_name_says_nothing(tmp_path):
     torch.save(STATE, tmp_path / "model.safetensors")
     torch.save(STATE, tmp_path / "model.pt")
-    convert(tmp_path / "model.pt", tmp_path / "other.pt")
+    convert(tmp_path / "model.pt", tmp_path / "weights")
+    (tmp_path / "weights").rename(tmp_path / "other.pt")
     assert verify(tmp_path / "model.safetensors").verdict is Verdict.SOUND
     assert verify(tmp_path / "other.pt").verdict is Verdict.UNVERIFIABLE

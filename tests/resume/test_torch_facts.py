@@ -12,6 +12,8 @@ from course_utils.checkpoint.torch_versions import version
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
 def test_nested_tensors_are_no_longer_loaded_safely_from_2_15_on(tmp_path, layout):
+    import torch._dynamo  # without it no torch loads jagged tensors safely
+
     nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
     torch.save(nested, tmp_path / "nested.pt")
     if version() >= (2, 15):
