@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from course_utils.grading.classroom.course import Course, NbgraderError
+from course_utils.grading.classroom.lms import EXPORTS, export_grades, import_roster
 from course_utils.grading.classroom.release import release, write_handout
 from course_utils.grading.classroom.run import grade_class
+from course_utils.grading.classroom.statistics import write_statistics
 from course_utils.grading.classroom.table import show
 from course_utils.grading.sandbox.runner import Limits
 from course_utils.grading.sheets import lessons
@@ -41,10 +43,27 @@ def _grade(course: Course, options: argparse.Namespace) -> int:
         workers=options.workers,
         scheduler=options.scheduler,
         again=options.again,
+        only=tuple(options.only),
     )
     show(rows, {" ".join(filter(None, key)): why for key, why in failures.items()})
     print(f"{course.root / 'grades.csv'}; pages for students: {course.root / 'feedback'}")
     return 1 if failures else 0
+
+
+def _roster(course: Course, options: argparse.Namespace) -> int:
+    students = import_roster(course, options.file)
+    print(f"{len(students)} students are in the gradebook: {', '.join(students[:5])} …")
+    return 0
+
+
+def _export(course: Course, options: argparse.Namespace) -> int:
+    print(export_grades(course, options.platform))
+    return 0
+
+
+def _statistics(course: Course, options: argparse.Namespace) -> int:
+    print(write_statistics(course))
+    return 0
 
 
 def _formgrader(course: Course, options: argparse.Namespace) -> int:
@@ -72,9 +91,23 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("--workers", type=int, help="processes; one a core by default")
     part.add_argument("--scheduler", default="", help="of a Dask cluster, tcp://host:8786")
     part.add_argument("--again", action="store_true", help="run also what is graded already")
+    part.add_argument("--only", nargs="+", default=[], help="students' ids and lessons' numbers")
     part.add_argument("--seconds", type=float, default=Limits.seconds, help="for each cell")
     part.add_argument("--memory", type=int, default=Limits.memory // 2**20, help="megabytes")
     part.set_defaults(run=_grade)
+
+    part = commands.add_parser(
+        "roster", help="put a platform's list of students into the gradebook"
+    )
+    part.add_argument("file", type=Path, help="CSV, as Canvas or Moodle export it")
+    part.set_defaults(run=_roster)
+
+    part = commands.add_parser("export", help="write grades for a learning platform")
+    part.add_argument("platform", choices=sorted(EXPORTS))
+    part.set_defaults(run=_export)
+
+    part = commands.add_parser("statistics", help="write a page on how the class did")
+    part.set_defaults(run=_statistics)
 
     part = commands.add_parser("formgrader", help="open nbgrader's formgrader")
     part.add_argument("jupyter", nargs="*", help="options for JupyterLab, after --")

@@ -73,6 +73,7 @@ ENDINGS = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "ended the Python process"),
     "abort": ("import os; os.abort()", "ended the Python process"),
     "kill itself": ("import os; os.kill(os.getpid(), 9)", "ended the Python process"),
+    "kill its whole group": ("import os; os.kill(0, 9)", "ended the Python process"),
     "endless loop": ("while True: pass", "longer than 3 seconds"),
     "endless output": ("while True: print('x' * 1000)", "longer than 3 seconds"),
     "endless lines to the terminal": (
@@ -151,6 +152,13 @@ def test_each_case_finds_what_the_cells_left_and_nothing_of_another_case(sandbox
     )
     record = sandbox.run([Cell(counting), Cell("", check="01.1")], TASKS, CASES)
     assert [seen.data for seen in record.seen["01.1"].values()] == [["1", "trace"]] * 3
+
+
+def test_the_server_outlives_a_signal_to_a_whole_group(sandbox):
+    run(sandbox, "1")
+    before = sandbox._server.pid
+    run(sandbox, "import os; os.kill(0, 9)")
+    assert sandbox._server.pid == before
 
 
 def test_an_answer_that_ends_its_process_costs_only_its_exercise(sandbox):

@@ -105,8 +105,7 @@ class Course:
 
     def roster(self) -> dict[str, set[str]]:
         """Return the students in the gradebook, each with the other names files may have."""
-        api = self.nbgrader()
-        with Gradebook(api.coursedir.db_url, api.course_id) as gradebook:
+        with open_gradebook(self) as gradebook:
             return {student.id: _names(student) for student in gradebook.students}
 
     def submitted(self, student: str, slug: str) -> Path:
@@ -126,6 +125,13 @@ class Course:
         finally:
             os.chdir(before)
             os.environ["PATH"] = path
+
+
+def open_gradebook(course: Course) -> Gradebook:
+    """Return nbgrader's gradebook of a course, to be used in a ``with`` statement."""
+    directory = course.nbgrader().coursedir
+    with course.here():  # a new one is made by a program that is found there
+        return Gradebook(directory.db_url, directory.course_id)
 
 
 def _names(student: Student) -> set[str]:

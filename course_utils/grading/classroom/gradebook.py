@@ -10,7 +10,12 @@ from typing import Any
 from nbgrader import api as tables
 from nbgrader.api import Gradebook
 
-from course_utils.grading.classroom.course import Course, NbgraderError, succeed
+from course_utils.grading.classroom.course import (
+    Course,
+    NbgraderError,
+    open_gradebook,
+    succeed,
+)
 from course_utils.grading.classroom.intake import Submitted
 from course_utils.grading.classroom.recording import Results
 
@@ -51,7 +56,7 @@ class Graded:
 
 def read_gradebook(course: Course) -> dict[Key, Graded]:
     """Return everything that is graded, by student and lesson."""
-    with _open(course) as gradebook:
+    with open_gradebook(course) as gradebook:
         found = {key: graded for key, _, graded in _notebooks(gradebook)}
         by_id = {notebook: found[key] for key, notebook, _ in _notebooks(gradebook)}
         maxima = {
@@ -73,7 +78,7 @@ def read_gradebook(course: Course) -> dict[Key, Graded]:
 
 def maximum(course: Course) -> dict[str, float]:
     """Return the most points of each lesson in the gradebook."""
-    with _open(course) as gradebook:
+    with open_gradebook(course) as gradebook:
         return {a.name: a.max_score for a in gradebook.assignments}
 
 
@@ -90,7 +95,7 @@ class Recorder:
         self.nbgrader = course.nbgrader()
         self.config = (course.root / "nbgrader_config.py").read_bytes()
         self.graded = read_gradebook(course)
-        with _open(course) as gradebook:
+        with open_gradebook(course) as gradebook:
             self.due = {a.name: str(a.duedate) for a in gradebook.assignments}
             self.extensions = {
                 (s.student_id, s.assignment.name): str(s.extension)
@@ -114,6 +119,7 @@ class Recorder:
             succeed(self.nbgrader.autograde(submitted.slug, submitted.student, force=True))
         self._keep_reviews(key)
         _write_mark(mark, name)
+        _write_mark(self._mark("names", key), self.results.name(submitted.notebook))
 
     def write_feedback(self, keys: Iterable[Key]) -> dict[Key, str]:
         """Write the pages that are missing or out of date; return what was not possible, and why.
@@ -175,7 +181,7 @@ class Recorder:
         key = (submitted.student, submitted.slug)
         if submitted.arrived or not self.graded.get(key, Graded()).time:
             return
-        with _open(self.course) as gradebook:
+        with open_gradebook(self.course) as gradebook:
             gradebook.find_submission(submitted.slug, submitted.student).timestamp = None
             gradebook.db.commit()
 
@@ -184,7 +190,7 @@ class Recorder:
         before = {p.name: p for p in self.graded.get(key, Graded()).points}
         if not any(p.manual_score is not None for p in before.values()):
             return
-        with _open(self.course) as gradebook:
+        with open_gradebook(self.course) as gradebook:
             for grade in _grades(gradebook, key):
                 old = before.get(grade.name)
                 if old and old.manual_score is not None and old.auto_score == grade.auto_score:
@@ -193,11 +199,6 @@ class Recorder:
 
     def _mark(self, kind: str, key: Key) -> Path:
         return self.results.folder / kind / key[1] / key[0]
-
-
-def _open(course: Course) -> Gradebook:
-    directory = course.nbgrader().coursedir
-    return Gradebook(directory.db_url, directory.course_id)
 
 
 def _notebooks(gradebook: Gradebook) -> Iterator[tuple[Key, str, Graded]]:

@@ -21,6 +21,7 @@ def grade_class(
     workers: int | None = None,
     scheduler: str = "",
     again: bool = False,
+    only: tuple[str, ...] = (),
 ) -> tuple[list[Row], dict[Key, str]]:
     """Grade a folder of submissions; what is graded already is not graded again.
 
@@ -31,6 +32,7 @@ def grade_class(
         workers: processes; as many as there are cores by default.
         scheduler: address of a Dask scheduler to use instead.
         again: run everything again.
+        only: students' ids and lessons' numbers, where not all are to be graded.
 
     Returns:
         The rows of ``grades.csv``, and by student and assignment what could not be graded; a
@@ -39,7 +41,7 @@ def grade_class(
     intake = take_in(course, submissions)
     results = Results(course.root, limits or Limits())
     recorder = _Careful(Recorder(course, results))
-    taken = {(s.student, s.slug): s for s in intake.taken}
+    taken = {(s.student, s.slug): s for s in intake.taken if _is_wanted(s, only)}
     known = set() if again else {k for k, s in taken.items() if results.find(s.notebook)}
     with tqdm(total=len(taken), desc="Grading", unit="notebook") as bar:
         for key in sorted(known):
@@ -63,12 +65,21 @@ def _finish(
     course: Course, intake: Intake, recorder: "_Careful"
 ) -> tuple[list[Row], dict[Key, str]]:
     failures = recorder.failures
-    written = [key for s in intake.taken if (key := (s.student, s.slug)) not in failures]
+    written = [key for key in recorder.recorded if key not in failures]
     rows = collect(course, intake, failures)
     write_csv(course.root / "grades.csv", rows)  # before the pages: whatever becomes of them
     failures |= recorder.recorder.write_feedback(written)
     failures |= {("", name): reason for name, reason in intake.nobodys.items()}
     return rows, failures
+
+
+def _is_wanted(submitted: Submitted, only: tuple[str, ...]) -> bool:
+    """Whether its student, if any is named, and its lesson, if any is named, are among these."""
+    lessons = {name for name in only if name.isdigit() and len(name) == 2}
+    students = set(only) - lessons
+    return (not students or submitted.student in students) and (
+        not lessons or submitted.slug[:2] in lessons
+    )
 
 
 class _Careful:
@@ -77,8 +88,10 @@ class _Careful:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.failures: dict[Key, str] = {}
+        self.recorded: list[Key] = []
 
     def record(self, submitted: Submitted, *, anew: bool) -> None:
+        self.recorded.append((submitted.student, submitted.slug))
         try:
             self.recorder.record(submitted, anew=anew)
         except Exception as error:

@@ -47,11 +47,11 @@ def _begin(shell: InteractiveShell, fds: list[int], isolated: bool) -> None:
     main = fds[0]
     request: dict[str, Any] = unpack(receive(main, MAX_REQUEST), MAX_REQUEST)
     limits = request["limits"]
+    os.setsid()  # a signal to its whole group reaches neither seed nor supervisor
     if isolated:
         namespaces.enter(limits["tmp"])
         request["cases"] = CASES
     else:
-        os.setsid()
         folder = tempfile.mkdtemp(dir=request["folder"])
         os.chdir(folder)
         request["cases"] = os.path.join(folder, "cases")

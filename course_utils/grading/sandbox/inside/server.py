@@ -41,6 +41,8 @@ def main() -> int:
         try:
             request = unpack(receive(requests, seed.MAX_REQUEST), seed.MAX_REQUEST)
         except PipeClosedError:
+            if current is not None:
+                current.close()  # without walls, its processes would outlive this one
             return 0
         if request["do"] == "ask" and current is not None:
             reply = current.ask(request)
