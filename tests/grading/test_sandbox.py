@@ -13,7 +13,12 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from course_utils.grading.classroom.grader import close_sandboxes, grade, grade_id
-from course_utils.grading.exercise import all_exercises, load_exercise, load_reference
+from course_utils.grading.exercise import (
+    Observation,
+    all_exercises,
+    load_exercise,
+    load_reference,
+)
 from course_utils.grading.sandbox.inside import frames
 from course_utils.grading.sandbox.jail import WeakIsolationWarning, can_isolate
 from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
@@ -23,6 +28,7 @@ from course_utils.grading.sandbox.student_package import (
     slice_of,
     write_student_package,
 )
+from course_utils.grading.sandbox.trial import Trial
 
 needs_walls = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here")
 LIMITS = Limits(seconds=3, memory=700 * 2**20, processes=20, file=2**20)
@@ -159,6 +165,30 @@ def test_the_server_outlives_a_signal_to_a_whole_group(sandbox):
     before = sandbox._server.pid
     run(sandbox, "import os; os.kill(0, 9)")
     assert sandbox._server.pid == before
+
+
+def test_a_file_that_ends_its_reader_costs_only_itself():
+    """Files of students are read in a process of their own; the rest is read by the next."""
+
+    class Dying:
+        limits, asked = LIMITS, []
+
+        def call(self, message):
+            data = [seen["data"] for _, _, seen in message["read"]]
+            self.asked.append(data)
+            alive = data[: data.index("deadly")] if "deadly" in data else data
+            answer = {"status": "ran", "error": ""}
+            return {"sent": [pack({"case": n, "data": d, **answer}) for n, d in enumerate(alive)]}
+
+    exercise = load_exercise("01.3")
+    trial = Trial(Dying(), [], {"01.3": exercise}, {"01.3": exercise.cases(1)})
+    data = ["a", "deadly", "c"]
+    trial.record.seen = {"01.3": {n: Observation("ran", each) for n, each in enumerate(data)}}
+    trial._read()
+    seen = trial.record.seen["01.3"]
+    assert [seen[n].status for n in range(3)] == ["ran", "failed", "ran"]
+    assert "could not be read" in seen[1].error
+    assert trial.sandbox.asked == [data, ["c"]]
 
 
 def test_an_answer_that_ends_its_process_costs_only_its_exercise(sandbox):

@@ -11,12 +11,13 @@ from typing import Any
 from course_utils.grading.exercise import Case, Exercise, Observation, Watch, module_name
 from course_utils.grading.sandbox.inside.calls import can_watch
 from course_utils.grading.sandbox.observing import same_conditions
-from course_utils.grading.sandbox.plain import PlainDataError, pack, unpack
+from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
 from course_utils.grading.sandbox.runner import BrokenSandboxError, Cell, Record, Sandbox
 
 MAX_RUNS = 100  # of one submission: each leaves out one more step that ended the process
 SLOW = 1.0  # seconds of a cell that is left out where all cells together take too long
 DECOY_SEED = 7_919
+EXERCISES = "course_utils.grading.exercises"
 
 
 @dataclass(frozen=True)
@@ -205,23 +206,31 @@ class Trial:
 
     def _read(self) -> None:
         """Have what came read where none of the student's code ran."""
-        for key, exercise in self.exercises.items():
-            seen = self.record.seen.get(key, {})
-            ran = {number: s for number, s in seen.items() if s.status == "ran"}
-            if exercise.read is None or not ran:
-                continue
-            pairs = [[self.cases[key][n], {**asdict(s), "calls": list(s.calls)}]
-                     for n, s in ran.items()]  # fmt: skip
-            message = {"do": "read", "read": f"course_utils.grading.exercises.{module_name(key)}",
-                       "exercises": {}, "seen": pairs, "calls": False,
-                       "limits": asdict(self.limits)}  # fmt: skip
-            try:
-                messages = _messages(self.sandbox.call(message)["sent"])
-            except BrokenSandboxError:
-                messages = []
-            read = {m["case"]: m for m in messages if isinstance(m, dict) and "case" in m}
-            for place, (number, before) in enumerate(ran.items()):
-                seen[number] = _as_read(before, read.get(place))
+        todo = [
+            (key, number, seen)
+            for key, exercise in self.exercises.items()
+            for number, seen in self.record.seen.get(key, {}).items()
+            if exercise.read is not None and seen.status == "ran"
+        ]
+        while todo:
+            read = self._read_some(todo)
+            for (key, number, before), message in zip(todo, read, strict=False):
+                self.record.seen[key][number] = _as_read(before, message)
+            todo = todo[len(read) :]
+
+    def _read_some(self, todo: list[tuple[str, int, Observation]]) -> list[Any]:
+        """Return what was read, in order, as far as the reader came, and None for its last."""
+        parts = [[f"{EXERCISES}.{module_name(key)}", self.cases[key][number],
+                  {**asdict(seen), "calls": list(seen.calls)}]
+                 for key, number, seen in todo]  # fmt: skip
+        limits = {**asdict(self.limits), "output": 2 * MAX_BYTES * len(todo)}
+        message = {"do": "read", "read": parts, "exercises": {}, "calls": False, "limits": limits}
+        try:
+            messages = _messages(self.sandbox.call(message)["sent"])
+        except BrokenSandboxError:
+            messages = []
+        read = [message for message in messages if isinstance(message, dict)]
+        return read if len(read) == len(todo) else [*read, None]
 
     def _why_not(self, end: str) -> str:
         if end == "total":

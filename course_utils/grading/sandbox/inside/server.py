@@ -5,6 +5,7 @@ runs a submission's code, and cannot be reached by it.
 """
 
 import contextlib
+import gc
 import os
 import select
 import socket
@@ -21,7 +22,8 @@ from course_utils.grading.sandbox.inside.frames import CHUNK, PipeClosedError, f
 from course_utils.grading.sandbox.inside.frames import take as take_frame
 from course_utils.grading.sandbox.plain import MAX_BYTES, pack, unpack
 
-TICK = 0.02  # seconds between two looks at a submission's processes
+TICK = 0.02  # seconds between two looks at how many processes there are
+LOOK = 0.1  # and at their memory
 MAX_FRAME = MAX_BYTES + 2**20
 MAX_FILES, MAX_FILE = 50, 2**24
 
@@ -70,7 +72,7 @@ class Submission:
         self.asked = dict(zip(request["exercises"], (ours for ours, _ in others), strict=True))
         self.buffers = {ours: bytearray() for ours, _ in self.sockets}
         self.listener: calls.Listener | None = None
-        self.looked = 0.0
+        self.looked = self.measured = 0.0
         socket.send_fds(orders, [b"!"], [theirs.fileno() for _, theirs in self.sockets])
         for ours, theirs in self.sockets:
             theirs.close()
@@ -170,10 +172,13 @@ class Submission:
         if time.monotonic() - self.looked < TICK:
             return ""
         tasks = watch.tasks(self.source)
-        memory = watch.memory_of(list(tasks), self.usual, self.limits["memory"], self.folders)
         self.looked = time.monotonic()
         if sum(tasks.values()) > self.limits["processes"]:
             return "processes"
+        if self.looked - self.measured < LOOK:
+            return ""
+        memory = watch.memory_of(list(tasks), self.usual, self.limits["memory"], self.folders)
+        self.measured = time.monotonic()
         return "memory" if memory > self.limits["memory"] else ""
 
     def _too_much(self, size: int) -> bool:
@@ -226,6 +231,7 @@ def _make_seed(isolated: bool, private: tuple[int, int]) -> tuple[socket.socket,
     """Warm up, and fork the process that submissions are forked from."""
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     shell = session.warm_shell()
+    gc.freeze()  # a collection in a fork would touch, and so copy, all that is shared
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
