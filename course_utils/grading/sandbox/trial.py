@@ -5,13 +5,14 @@ Where something ends the process, or takes too long, it is left out and the rest
 
 import random
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from course_utils.grading.exercise import Case, Exercise, Observation, Watch, module_name
+from course_utils.grading.sandbox.claims import Run, as_read, observation, unpacked
 from course_utils.grading.sandbox.inside.calls import can_watch
 from course_utils.grading.sandbox.observing import same_conditions
-from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
+from course_utils.grading.sandbox.plain import MAX_BYTES, pack
 from course_utils.grading.sandbox.runner import BrokenSandboxError, Cell, Record, Sandbox
 
 MAX_RUNS = 100  # of one submission: each leaves out one more step that ended the process
@@ -87,7 +88,7 @@ class Trial:
                 self.record.stopped[f"check {key}"] = self._why_not(run.end)
         return self.states
 
-    def _run_cells(self, direct: str) -> "_Run":
+    def _run_cells(self, direct: str) -> Run:
         message = {
             "do": "cells",
             "cells": [asdict(cell) for cell in self.cells],
@@ -105,14 +106,14 @@ class Trial:
             "limits": asdict(self.limits),
         }
         try:
-            return _Run.of(self.sandbox.call(message))
+            return Run.of(self.sandbox.call(message))
         except BrokenSandboxError:
-            return _Run("died")
+            return Run("died")
 
     def _any_watched(self) -> bool:
         return any(e.watch(c).calls != "" for k, e in self.exercises.items() for c in self.cases[k])
 
-    def _leave_out(self, run: "_Run") -> bool:
+    def _leave_out(self, run: Run) -> bool:
         """Note what the next run is to leave out; return False where there is nothing."""
         stopped = self.record.stopped
         if run.end == "total":
@@ -198,7 +199,7 @@ class Trial:
         if reply["end"] == "done":
             if q.number is not None:
                 unseen = q.watch.calls == "needed" and not can_watch()
-                seen = Observation("unseen") if unseen else _claim(reply)
+                seen = Observation("unseen") if unseen else observation(reply)
                 self.record.seen.setdefault(q.key, {})[q.number] = seen
             return
         self.record.stopped[f"check {q.key}"] = self._why(reply["end"])
@@ -215,7 +216,7 @@ class Trial:
         while todo:
             read = self._read_some(todo)
             for (key, number, before), message in zip(todo, read, strict=False):
-                self.record.seen[key][number] = _as_read(before, message)
+                self.record.seen[key][number] = as_read(before, message)
             todo = todo[len(read) :]
 
     def _read_some(self, todo: list[tuple[str, int, Observation]]) -> list[Any]:
@@ -226,7 +227,7 @@ class Trial:
         limits = {**asdict(self.limits), "output": 2 * MAX_BYTES * len(todo)}
         message = {"do": "read", "read": parts, "exercises": {}, "calls": False, "limits": limits}
         try:
-            messages = _messages(self.sandbox.call(message)["sent"])
+            messages = unpacked(self.sandbox.call(message)["sent"])
         except BrokenSandboxError:
             messages = []
         read = [message for message in messages if isinstance(message, dict)]
@@ -248,66 +249,3 @@ class Trial:
             "processes": f"it started more than {limits.processes} processes and threads",
             "output": f"it sent more than {limits.output / 2**20:,.0f} MB",
         }.get(end, "it ended the Python process")
-
-
-@dataclass
-class _Run:
-    """One run of the cells: how it ended, its last step, and what it sent, which are claims."""
-
-    end: str
-    step: str | None = None
-    texts: dict[int, str] = field(default_factory=dict)
-    took: dict[int, float] = field(default_factory=dict)
-    states: dict[str, str] | None = None
-
-    @classmethod
-    def of(cls, reply: dict[str, Any]) -> "_Run":
-        """Read a server's reply."""
-        run = cls(reply["end"])
-        began = 0.0
-        for time_, message in zip(reply["times"], _messages(reply["sent"]), strict=True):
-            if not isinstance(message, dict):
-                continue
-            if "begin" in message:
-                run.step, began = str(message["begin"])[:100], time_
-            elif "cell" in message and isinstance(message["cell"], int):
-                run.texts[message["cell"]] = str(message["text"])
-                run.took[message["cell"]] = time_ - began
-            elif reply["end"] == "end":
-                run.states = {str(k): str(v) for k, v in message.items()}
-        number = (run.step or "").removeprefix("cell ")
-        if run.end == "total" and number.isdigit():  # the one that runs when time is up
-            run.took.setdefault(int(number), reply["seconds"] - began)
-        return run
-
-
-def _messages(sent: list[bytes]) -> list[Any]:
-    """Unpack claims; None for what cannot be unpacked."""
-    found = []
-    for data in sent:
-        try:
-            found.append(unpack(data))
-        except PlainDataError:
-            found.append(None)
-    return found
-
-
-def _claim(reply: dict[str, Any]) -> Observation:
-    """Return what an answer is said to have done, with what was seen from outside."""
-    try:
-        claim = unpack(reply["claim"])
-        status: Any = claim["status"] if claim["status"] in ("ran", "not attempted") else "failed"
-        seen = Observation(status, claim["data"], str(claim["error"])[:5000])
-    except (PlainDataError, KeyError, TypeError):
-        seen = Observation("failed", error="what it returned is not plain data")
-    return replace(seen, calls=tuple(reply["calls"]), memory=reply["memory"],
-                   left=dict(reply["left"]))  # fmt: skip
-
-
-def _as_read(before: Observation, message: Any) -> Observation:
-    if message is None:
-        return Observation("failed", error="What it made could not be read.")
-    if message["status"] != "ran":
-        said = f"What it made could not be read: {message['error']}"
-        return Observation("failed", error=said)
-    return replace(before, data=message["data"])
