@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.checkpoint import load_checkpoint, save_checkpoint, torch_versions
+from course_utils.checkpoint import load, load_checkpoint, save_checkpoint, torch_versions
 from course_utils.errors import DamagedCheckpointError, UnsafeCheckpointError
 from course_utils.resume import TrainState, differences
 
@@ -148,12 +148,11 @@ def test_a_mapped_file_is_the_one_that_was_verified(tmp_path, monkeypatch):
     """By its descriptor: another one may have come to its path since."""
     break_name(monkeypatch, "_load")
     path = save_checkpoint(tmp_path / "state.pt", STATE)
-    read_others = "course_utils.checkpoint.load._read_others"
-    original = load_checkpoint.__globals__["_read_others"]
+    original = load.read_others
 
     def replace(file, records):
         os.replace(save_checkpoint(tmp_path / "other.pt", {"other": 1}), path)
         return original(file, records)
 
-    monkeypatch.setattr(read_others, replace)
+    monkeypatch.setattr(load, "read_others", replace)
     assert differences(load_checkpoint(path, mmap=True), STATE) == []
