@@ -131,8 +131,9 @@ def _leading_to_calls(root: Any) -> set[int]:
 
 def _length(node: Any) -> int:
     if isinstance(node, Call):
-        return len(node.items) + _length(node.arguments) + _length(node.state)
-    return len(node) if isinstance(node, dict | list | tuple) else 0
+        length = len(node.items) + _length(node.arguments)
+        return length if node.state is None else length + _length(node.state)
+    return len(node) if isinstance(node, (dict, list, tuple)) else 0
 
 
 def _children(node: Any) -> list[tuple[str, Any]]:

@@ -20,14 +20,15 @@ def run(machine: Machine, file: BinaryIO) -> Any:
     Raises:
         Exception: of any type, where an unpickler would stop too; the file's position says where.
     """
-    read = file.read
+    read, find = file.read, _INSTRUCTIONS.get
     for _ in range(MAX_OPCODES):
         code = read(1)
-        if code not in _INSTRUCTIONS:
+        act = find(code)
+        if act is None:
             raise MalformedPickleError(
                 f"{code!r} is no instruction" if code else "it is exhausted before its end"
             )
-        _INSTRUCTIONS[code](machine, file)
+        act(machine, file)
         if machine.frame_end is not None:
             machine.check_frame(file.tell())
         if code == b".":
@@ -131,6 +132,11 @@ def _get_short(machine: Machine, file: BinaryIO) -> None:
     machine.stack.append(machine.memo[file.read(1)[0]])
 
 
+def _put_long(machine: Machine, file: BinaryIO) -> None:
+    # Cut short, it is a wrong number, and the next instruction is missing: that is told.
+    machine.memo[int.from_bytes(file.read(4), "little")] = machine.stack[-1]
+
+
 def _small_integer(machine: Machine, file: BinaryIO) -> None:
     machine.stack.append(file.read(1)[0])
 
@@ -154,11 +160,12 @@ def _mark(machine: Machine, _: BinaryIO) -> None:
     machine.stack = []
 
 
-# What each opcode does. Of a checkpoint's opcodes four in five are one of the last six.
+# What each opcode does. Of a checkpoint's opcodes three in four are one of the last seven.
 _INSTRUCTIONS: dict[bytes, Callable[[Machine, BinaryIO], None]] = {
     **{opcode.code.encode("latin1"): _handler(opcode) for opcode in pickletools.opcodes},
     b"q": _put_short,
     b"h": _get_short,
+    b"r": _put_long,
     b"K": _small_integer,
     b"X": _text,
     b"(": _mark,

@@ -91,8 +91,8 @@ class Machine:
     def take(self, count: int) -> tuple[Any, ...]:
         if len(self.stack) < count:
             raise MalformedPickleError("the stack is empty where a value is needed")
-        taken = tuple(self.stack[len(self.stack) - count :])
-        del self.stack[len(self.stack) - count :]
+        taken = tuple(self.stack[-count:])
+        del self.stack[-count:]
         return taken
 
     def import_pair(self, pair: tuple[str, str]) -> None:

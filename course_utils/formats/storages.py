@@ -27,10 +27,12 @@ def storage_of(reference: PersistentId) -> StorageInfo:
     Raises:
         MalformedPickleError: it is no storage.
     """
-    match reference.value:
+    value = reference.value
+    if isinstance(value, tuple) and len(value) >= 5 and value[0] == "storage":
         # Before 1.6 there was one more, about views of storages.
-        case ("storage", kind, str(key), str(device), count, *_):
-            (count,) = sizes_of((count,))
+        _, kind, key, device, count, *_ = value
+        if isinstance(key, str) and isinstance(device, str):
+            sizes_of((count,))
             dtype = _storage_dtype(kind)
             return StorageInfo(key, device, dtype, count * ITEMSIZE[dtype])
     raise MalformedPickleError("it refers to something that is no storage")

@@ -225,8 +225,9 @@ def _view(
     )  # fmt: skip
     if info.nbytes >= 2**63:
         raise MalformedPickleError(f"tensor {path} has more elements than can be counted")
-    reach = (offset + info.span) * info.itemsize // PER_BYTE.get(info.dtype, 1)
-    if info.span and reach > info.storage_nbytes:
+    span = info.span
+    reach = (offset + span) * info.itemsize // PER_BYTE.get(info.dtype, 1)
+    if span and reach > info.storage_nbytes:
         raise MalformedPickleError(f"tensor {path} reaches beyond its storage")
     return info
 

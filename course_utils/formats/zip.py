@@ -189,13 +189,19 @@ def _refuse_odd_names(entries: list[Entry]) -> None:
     seen = set()
     for entry in entries:
         name = entry.name
-        if "\0" in name or "\\" in name or name.startswith("/") or ".." in name.split("/"):
+        if (
+            "\0" in name
+            or "\\" in name
+            or name.startswith("/")
+            or (".." in name and ".." in name.split("/"))
+        ):
             raise MalformedZipError(f"a record has the unsafe name {name[:100]!r}")
-        if name.lower() in seen:  # miniz looks names up without regard to case
+        folded = name.lower()
+        if folded in seen:  # miniz looks names up without regard to case
             raise MalformedZipError(
                 f"two records are called {name}; programs may read either of them"
             )
-        seen.add(name.lower())
+        seen.add(folded)
 
 
 def _locate(source: Source, entry: Entry) -> Record:

@@ -28,6 +28,7 @@ from course_utils.files import direct_io
 
 def main(folder: Path, calls: int, seed: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup has it ignored
     direct_io.BLOCK = 64 << 10
     rng = random.Random(seed)
     path = folder / "model.pt"

@@ -517,7 +517,8 @@ def test_an_interrupt_is_no_traceback(tmp_path):
     path = tmp_path / "endless.pt"
     os.mkfifo(tmp_path / "pipe")
     program = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # nohup has it ignored
         "from course_utils.ckpt import verify\n"
         "from course_utils.ckpt.main import main\n"
         "verify.report = lambda options: (print('now', flush=True), time.sleep(60))\n"
