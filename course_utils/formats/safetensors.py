@@ -64,9 +64,11 @@ def read_header(source: Source) -> Header:
             metadata = _metadata(fields)
         else:
             entries[name] = _entry(name, fields, data)
-    tensors = dict(sorted(entries.items(), key=lambda item: item[1][2:]))  # by their places
-    _refuse_gaps(tensors, data, source.size)
-    return Header(tensors, metadata)
+    places = [entry[2:] for entry in entries.values()]
+    if places != sorted(places):
+        entries = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
+    _refuse_gaps(entries, data, source.size)
+    return Header(entries, metadata)
 
 
 def _parse(text: bytes) -> list[tuple[str, Any]]:
@@ -107,8 +109,8 @@ def _refuse_gaps(entries: dict[str, Entry], position: int, size: int) -> None:
 
 def _entry(name: str, members: Any, data: int) -> Entry:
     try:
-        (_, kind), (_, shape), (_, (start, stop)) = members
-        if [key for key, _ in members] != _KEYS:
+        (first, kind), (second, shape), (third, (start, stop)) = members
+        if (first, second, third) != _KEYS:
             kind, shape, (start, stop) = _in_order(name, members)
         dtype = SAFETENSORS[kind]
         numbers = [*shape, start, stop]
@@ -125,7 +127,7 @@ def _entry(name: str, members: Any, data: int) -> Entry:
     return Entry(dtype, tuple(shape), data + start, data + stop)
 
 
-_KEYS = ["dtype", "shape", "data_offsets"]
+_KEYS = ("dtype", "shape", "data_offsets")
 
 
 def _in_order(name: str, members: Any) -> list[Any]:
