@@ -72,7 +72,10 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _run_once(run: RunCommand, options: argparse.Namespace) -> int:
     """Run a command that takes its files by name: two to compare, or one to read, one to write."""
-    report = run(options)
+    from course_utils.ckpt.progress import reading
+
+    with reading(getattr(options, "file", "both files")):
+        report = run(options)
     output = Json(options.command) if options.json else Text(many=False)
     output.add(getattr(options, "file", ""), report)
     output.end(report.status)

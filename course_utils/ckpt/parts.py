@@ -26,6 +26,12 @@ OPTIMIZERS = {
     "optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict",
     "optim", "optim_state", "optim_state_dict",
 }  # fmt: skip
+# What torch's optimizers keep for a parameter, by the names they give it.
+MOMENTS = {
+    "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg",
+    "acc_delta", "sum", "exp_inf", "eta", "mu", "mu_product", "ax", "prev", "step_size", "row_var",
+    "col_var", "variance",
+}  # fmt: skip
 _LOOKED_AT = (dict, list, tuple, Call)
 DEEPEST = 64  # containers in containers that are looked into
 
@@ -105,7 +111,7 @@ def role_of(contents: Contents, parts: Parts) -> str:
 
 def _take(parts: Parts, path: str, key: str, node: Any) -> bool:
     """Add a node that is a part; whether it was one, and so is not looked into."""
-    if _is_optimizer(node):
+    if _is_optimizer(node) or (key in OPTIMIZERS and _holds_moments(node)):
         parts.optimizers.append(path)
     elif _is_scheduler(node):
         parts.schedulers.append(path)
@@ -140,6 +146,19 @@ def _is_optimizer(node: Any) -> bool:
         and bool(groups)
         and all(isinstance(group, dict) and "params" in group for group in groups)
     )
+
+
+def _holds_moments(node: Any) -> bool:
+    """Whether there are moments in it, at most three keys deep, as a converted run has them."""
+    pending = [(node, 0)]
+    while pending:
+        inner, depth = pending.pop()
+        for name, value in inner.items() if isinstance(inner, dict) else ():
+            if name in MOMENTS and isinstance(value, Call) and is_tensor(value):
+                return True
+            if depth < 3:
+                pending.append((value, depth + 1))
+    return False
 
 
 def _is_scheduler(node: Any) -> bool:

@@ -3,13 +3,27 @@
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from course_utils.ckpt.output import is_terminal
+from course_utils.files.open_file import OpenFile
 
 PATIENCE = 1.0  # seconds without a bar: most files are done by then
+
+
+@contextmanager
+def reading(label: str) -> Iterator[None]:
+    """Show how many bytes are read in a block, from all files and as often as they are read."""
+    with Progress(label, None) as progress:
+        usual, OpenFile.watch = OpenFile.watch, progress
+        try:
+            yield
+        finally:
+            OpenFile.watch = usual
 
 
 class Progress:
@@ -19,10 +33,10 @@ class Progress:
 
     Args:
         label: the file's name.
-        total: bytes to do.
+        total: bytes to do; None where nobody knows.
     """
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int | None) -> None:
         self._label, self._total = label, total
         self._start, self._lock = monotonic(), threading.Lock()
         self._done, self._bar = 0, None  # type: int, Any

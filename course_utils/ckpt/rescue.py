@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from course_utils.ckpt.report import PROBLEM, Report
+from course_utils.ckpt.report import FINE, PROBLEM, Report
 from course_utils.ckpt.views import TYPED, views_in
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
@@ -16,7 +16,7 @@ from course_utils.files.checkpoint_writer import (
     fresh_tree,
     write_checkpoint,
 )
-from course_utils.files.contents import open_contents
+from course_utils.files.contents import open_contents, verify
 from course_utils.files.open_file import OpenFile
 from course_utils.files.read_back import equal_bytes, pieces_of
 from course_utils.files.write_new import refuse_existing
@@ -35,6 +35,7 @@ from course_utils.formats.pickle_nodes import (
 from course_utils.formats.salvage import find_records
 from course_utils.formats.tensors import is_tensor, storage_of
 from course_utils.formats.trees import nodes
+from course_utils.formats.verify import Verdict
 from course_utils.formats.zip import Record
 
 META = Global("torch._utils", "_rebuild_meta_tensor_no_storage")
@@ -226,4 +227,7 @@ def report(options: argparse.Namespace) -> Report:
     done = rescue(options.file, options.out, overwrite=options.force)
     headline, *lines = str(done).splitlines()
     data = {**asdict(done), "path": str(done.path)}
+    if verify(options.file).verdict is Verdict.SOUND:
+        lines.append(f"{options.file} is sound: it needed no rescue")
+        return Report(FINE, "needed no rescue", headline, data, notes=lines)
     return Report(PROBLEM, "rescued in part", headline, data, notes=lines)

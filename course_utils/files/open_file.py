@@ -3,8 +3,9 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from course_utils.errors import (
     CheckpointError,
@@ -27,6 +28,9 @@ class OpenFile:
         NotACheckpointError: it is a folder, a pipe or a device.
         UnreadableCheckpointError: the system does not let it be opened.
     """
+
+    # Told how many bytes were read, by any thread: what a command shows while it works.
+    watch: ClassVar[Callable[[int], None]] = lambda count: None
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._descriptor = -1
@@ -57,12 +61,14 @@ class OpenFile:
     def read_at(self, position: int, count: int, /) -> bytes:
         """Return bytes, see `formats.source.Source`."""
         data = os.pread(self._descriptor, count, position)
+        OpenFile.watch(len(data))
         if len(data) == count or not data:
             return data
         parts = [data]  # one call returns at most 2 GiB
         while data and (count := count - len(data)):
             position += len(data)
             data = os.pread(self._descriptor, count, position)
+            OpenFile.watch(len(data))
             parts.append(data)
         return b"".join(parts)
 
@@ -73,6 +79,7 @@ class OpenFile:
             count = os.preadv(self._descriptor, [memory[done:]], position + done)
             if not count:
                 break
+            OpenFile.watch(count)
             done += count
         return done
 

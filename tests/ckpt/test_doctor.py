@@ -343,6 +343,15 @@ def test_an_empty_optimizer_does_not_count(save):
     assert examine(save(training_state() | {"optimizer": fresh})) == []
 
 
+def test_the_moments_of_a_converted_run_are_an_optimizers_state(save):
+    moments = {"0": {"momentum_buffer": torch.ones(2)}, "1": {}}
+    state = training_state()
+    assert examine(save(state | {"optimizer": moments})) == []
+    assert examine(save(state | {"optimizer": {"state": {"w": {"exp_avg": torch.ones(1)}}}})) == []
+    for other in ({"0": {"exp_avg": 1.0}}, {"lr": 0.1}, {"a": {"weight": torch.ones(2)}}):
+        assert problems(save(state | {"optimizer": other})) == {"resume"}, other
+
+
 @pytest.mark.parametrize("missing", ["optimizer", "scheduler", "rng", "epoch"])
 def test_each_missing_part_is_named(save, missing):
     state = training_state()

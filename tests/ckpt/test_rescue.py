@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from course_utils.checkpoint import save_checkpoint
+from course_utils.ckpt.main import main
 from course_utils.ckpt.rescue import rescue
 from course_utils.errors import (
     CheckpointWriteError,
@@ -62,6 +63,14 @@ def test_a_flipped_bit_costs_one_tensor(files, write):
     assert bytes(loaded.pop("storage")) == bytes(state.pop("storage"))
     assert not differences(loaded, state)
     assert not damaged_records(files[1])
+
+
+def test_a_sound_file_needed_no_rescue(files, capsys):
+    save_checkpoint(files[0], training_state())
+    assert main(["rescue", *map(str, files)]) == 0
+    assert "is sound: it needed no rescue" in capsys.readouterr().out
+    flip(files[0], "data/2")
+    assert main(["rescue", *map(str, files), "--force"]) == 1
 
 
 @writers

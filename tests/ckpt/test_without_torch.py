@@ -90,6 +90,24 @@ def test_what_convert_writes(folder, tmp_path, name):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("name", ["state.pt", "wrapped.pt", "slice.pt", "old.pt", "flipped.pt"])
+@pytest.mark.parametrize("command", ["slim", "strip-prefix", "rescue"])
+def test_what_is_written_anew(folder, tmp_path, command, name):
+    out = tmp_path / "out.pt"
+    results = []
+    for program in (WITHOUT, WITH):
+        results.append(run(program, command, str(folder / name), str(out)))
+        results[-1] += (out.read_bytes() if out.exists() else None,)
+        out.unlink(missing_ok=True)
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("second", ["state.pt", "nan.pt", "float8.pt", "sparse.pt", "huge.pt"])
+def test_what_differs(folder, second):
+    pair = ("diff", "--json", str(folder / "build_0_1" / "dtypes.pt"), str(folder / second))
+    assert run(WITHOUT, *pair) == run(WITH, *pair)
+
+
 def test_no_command_imports_torch_where_it_is_there(folder):
     program = f"{WITH.partition('sys.exit')[0]}main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     for command in COMMANDS[::2]:
