@@ -71,7 +71,7 @@ def read(descriptor: int, readings: Iterable[Reading]) -> None:
     """Fill tensors from a file whose bytes have been verified.
 
     Raises:
-        EOFError: the file is shorter now.
+        DamagedRecordError: the file is shorter now.
         OSError: the system could not read it.
     """
     jobs: list[Callable[[], object]] = []

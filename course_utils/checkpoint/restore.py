@@ -31,6 +31,8 @@ from course_utils.formats.safetensors import MalformedHeaderError, is_safetensor
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import Record
 
+MIXTURE = "what it was loaded into holds old and new values now. Load again."
+
 
 def restore_checkpoint(path: str | os.PathLike[str], target: Any) -> None:
     """Load a checkpoint into objects, straight into their tensors' memory.
@@ -50,9 +52,9 @@ def restore_checkpoint(path: str | os.PathLike[str], target: Any) -> None:
 
     Raises:
         MismatchedCheckpointError: the file does not fit; says all that does not.
-        CheckpointError: as for `load_checkpoint`. Whatever is raised, nothing has been changed;
-            the exceptions are a disk that fails between the two readings, and a file that
-            somebody overwrites in place meanwhile: the message says so.
+        CheckpointError: as for `load_checkpoint`. Whatever is raised, nothing has been changed.
+            The exceptions are an interrupt, a disk that fails at the second reading, and a file
+            that somebody overwrites in place meanwhile; of the last two the message says so.
     """
     path = Path(path)
     try:
@@ -71,12 +73,17 @@ def _restore(path: Path, target: Any) -> None:
         before = os.fstat(file.fileno())
         with collector_paused():
             plan = (_planned_safetensors if is_safetensors(file) else _planned)(file, target)
-        in_place.read(file.fileno(), plan.readings)
+        try:
+            in_place.read(file.fileno(), plan.readings)
+        except (DamagedRecordError, OSError) as error:
+            raise DamagedCheckpointError(
+                f"{path}: was whole, and could then not be read a second time ({error}): {MIXTURE}"
+            ) from error
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise DamagedCheckpointError(
-            f"{path}: was overwritten while it was read: what it was loaded into is a mixture "
-            "now. Load again, and replace files instead (save_checkpoint does)."
+            f"{path}: was overwritten while it was read: {MIXTURE} Replace files instead, as "
+            "save_checkpoint does."
         )
     plan.finish()
 

@@ -242,7 +242,20 @@ def test_a_file_overwritten_between_the_readings_is_told(tmp_path, monkeypatch):
         read(*arguments)
 
     monkeypatch.setattr(in_place, "read", meanwhile)
-    with pytest.raises(DamagedCheckpointError, match="mixture"):
+    with pytest.raises(DamagedCheckpointError, match="old and new"):
+        restore_checkpoint(path, nn.Linear(3, 3))
+
+
+def test_a_file_cut_off_between_the_readings_is_told(tmp_path, monkeypatch):
+    path = save_checkpoint(tmp_path / "a.pt", nn.Linear(3, 3).state_dict())
+    read = in_place.read
+
+    def meanwhile(*arguments):
+        os.truncate(path, 100)
+        read(*arguments)
+
+    monkeypatch.setattr(in_place, "read", meanwhile)
+    with pytest.raises(DamagedCheckpointError, match=r"second time.*old and new"):
         restore_checkpoint(path, nn.Linear(3, 3))
 
 
