@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks.states import STATES
 from benchmarks.timing import folder, interleaved, ratios, verdict
-from course_utils.checkpoint import in_place, load_checkpoint, restore_checkpoint, save_checkpoint
+from course_utils.checkpoint import load_checkpoint, read_into, restore_checkpoint, save_checkpoint
 from course_utils.files.contents import open_contents
 
 T = TypeVar("T")
@@ -52,12 +52,12 @@ def _report(title: str, times: dict[str, float]) -> None:
 
 def ways(path: Path, model: nn.Module) -> dict[str, Callable[[], object]]:
     """Return the ways to load a file into a model."""
-    memory = bytearray(in_place.CHUNK)
+    memory = bytearray(read_into.CHUNK)
 
     def floor() -> None:
         records = open_contents(path / "ours.pt").records.values()
         with open(path / "ours.pt", "rb", buffering=0) as file:
-            in_place.verify(file.fileno(), records)
+            read_into.verify(file.fileno(), records)
             while file.readinto(memory):
                 pass
 

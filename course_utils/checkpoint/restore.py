@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from course_utils.checkpoint import in_place
+from course_utils.checkpoint import read_into
 from course_utils.checkpoint.explain import explained
 from course_utils.checkpoint.load import load_checkpoint, read_others, stored_records
 from course_utils.checkpoint.restore_plan import Plan
@@ -74,7 +74,7 @@ def _restore(path: Path, target: Any) -> None:
         with collector_paused():
             plan = (_planned_safetensors if is_safetensors(file) else _planned)(file, target)
         try:
-            in_place.read(file.fileno(), plan.readings)
+            read_into.read(file.fileno(), plan.readings)
         except (DamagedRecordError, OSError) as error:
             raise DamagedCheckpointError(
                 f"{path}: was whole, and could then not be read a second time ({error}): {MIXTURE}"
@@ -111,7 +111,7 @@ def _plan_by(
     except MalformedPickleError as error:
         raise DamagedRecordError("data.pkl", str(error)) from None
     plan = Plan(file.path, target, tree, records)
-    in_place.verify(file.fileno(), plan.records())
+    read_into.verify(file.fileno(), plan.records())
     as_torch_does = follows_layout(file, list(records.values()), others.get(".storage_alignment"))
     return plan if as_torch_does or not predicted else None
 

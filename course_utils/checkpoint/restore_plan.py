@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
-from course_utils.checkpoint.in_place import Reading
+from course_utils.checkpoint.read_into import Reading
 from course_utils.checkpoint.saved_tensors import (
     NotInPlaceError,
     SavedTensor,

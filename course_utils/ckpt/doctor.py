@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from course_utils.ckpt.complaints import Complaint, note, warning
-from course_utils.ckpt.content_checks import CONTENT_CHECKS
+from course_utils.ckpt.doctor_checks import CONTENT_CHECKS
 from course_utils.ckpt.not_finite import not_finite
 from course_utils.ckpt.parts import find_parts, role_of
 from course_utils.ckpt.progress import Progress

@@ -5,11 +5,12 @@ the example's values nor the paths of your source files.
 """
 
 import copy
-import io
 import os
 import re
 import shutil
+import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -207,7 +208,29 @@ def _summary(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow what torch's exporters log and print on the way; errors still come as errors."""
-    with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    """Swallow what torch's exporters log and print on the way; errors still come as errors.
+
+    stderr and the filters of warnings are the whole process's: one export at a time changes them
+    and puts them back, and what other threads print goes on its way.
+    """
+    with _ALONE, redirect_stderr(_Muted(sys.stderr)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"torch\.|onnx")
         yield
+
+
+_ALONE = threading.RLock()
+
+
+class _Muted:
+    """A stream that drops what the thread that made it writes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() == self._thread:
+            return len(text)
+        return int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

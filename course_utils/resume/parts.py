@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import plain
+from course_utils.resume.rng import GPUS
 from course_utils.resume.wrapped import matched, unwrapped
 
 State = Mapping[str, Any]
@@ -200,7 +201,11 @@ class RngPart(StatefulPart):
         """Compare names, shapes and dtypes."""
         if not isinstance(saved, Mapping):
             return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
-        return tensor_misfits(self.name, _flat(self.thing.state_dict()), _flat(saved)), []
+        mine, theirs = (
+            {kind: value for kind, value in state.items() if kind not in GPUS}  # loading warns
+            for state in (self.thing.state_dict(), saved)
+        )
+        return tensor_misfits(self.name, _flat(mine), _flat(theirs)), []
 
 
 def tensor_misfits(part: str, mine: State, theirs: State) -> list[str]:

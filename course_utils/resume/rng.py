@@ -2,10 +2,12 @@
 
 import random
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def seed_everything(seed: int) -> None:
@@ -16,7 +18,9 @@ def seed_everything(seed: int) -> None:
 
 
 class RngState:
-    """The global generators of Python, NumPy, PyTorch and every CUDA device, as one object.
+    """The global generators of Python, NumPy, PyTorch and every GPU, as one object.
+
+    GPUs of CUDA (and ROCm), XPU and MPS. Tested with stand-ins but for the first two.
 
     Its state holds tensors, numbers and lists only, so ``torch.load(weights_only=True)`` takes
     it; NumPy's own ``get_state()`` would be refused.
@@ -40,6 +44,8 @@ class RngState:
             },
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            **({"xpu": torch.xpu.get_rng_state_all()} if torch.xpu.is_available() else {}),
+            **({"mps": [torch.mps.get_rng_state()]} if torch.backends.mps.is_available() else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -48,7 +54,7 @@ class RngState:
         Tensors may lie on any device: a ``map_location`` has often moved them.
 
         Warns:
-            UserWarning: the file has another number of CUDA generators than this machine;
+            UserWarning: the file has another number of GPUs' generators than this machine;
                 random numbers drawn on GPUs will not continue where they stopped.
         """
         python, numpy = state["python"], state["numpy"]
@@ -58,12 +64,33 @@ class RngState:
             ("MT19937", keys, numpy["position"], numpy["has_gauss"], numpy["cached_gaussian"])
         )
         torch.set_rng_state(state["torch"].cpu())
-        devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if len(state["cuda"]) != devices:
-            warnings.warn(
-                f"the checkpoint has the generators of {len(state['cuda'])} GPUs and this machine "
-                f"has {devices}: random numbers drawn on GPUs will differ from here on",
-                stacklevel=2,
-            )
-        else:
-            torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])
+        for kind, restore in GPUS.items():
+            _restore_gpus(kind, [generator.cpu() for generator in state.get(kind, [])], restore)
+
+
+def _restore_gpus(
+    kind: str, saved: list[Tensor], restore: Callable[[list[Tensor]], object]
+) -> None:
+    devices = _count(kind)
+    if len(saved) != devices:
+        warnings.warn(
+            f"the checkpoint has the generators of {len(saved)} {kind.upper()} GPUs and this "
+            f"machine has {devices}: random numbers drawn on GPUs will differ from here on",
+            stacklevel=3,
+        )
+    elif devices:
+        restore(saved)
+
+
+def _count(kind: str) -> int:
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    module = getattr(torch, kind)
+    return module.device_count() if module.is_available() else 0
+
+
+GPUS: dict[str, Callable[[list[Tensor]], object]] = {
+    "cuda": lambda states: torch.cuda.set_rng_state_all(states),
+    "xpu": lambda states: torch.xpu.set_rng_state_all(states),
+    "mps": lambda states: torch.mps.set_rng_state(states[0]),
+}

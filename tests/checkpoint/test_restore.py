@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from course_utils.checkpoint import in_place, load_checkpoint, restore_checkpoint, save_checkpoint
+from course_utils.checkpoint import load_checkpoint, read_into, restore_checkpoint, save_checkpoint
 from course_utils.errors import DamagedCheckpointError, MismatchedCheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.resume import ResumableSampler, TrainState, differences
@@ -53,8 +53,8 @@ def model(seed):
 
 @pytest.fixture(params=[2 << 20, 64], ids=["", "small chunks"])
 def chunks(request, monkeypatch):
-    monkeypatch.setattr(in_place, "CHUNK", request.param)
-    monkeypatch.setattr(in_place, "ALONE", request.param)
+    monkeypatch.setattr(read_into, "CHUNK", request.param)
+    monkeypatch.setattr(read_into, "ALONE", request.param)
 
 
 @pytest.fixture(params=["ours", "torch", "safetensors"])
@@ -233,7 +233,7 @@ def test_every_record_damaged_leaves_all_as_it_was(tmp_path, by_torch):
 
 def test_a_file_overwritten_between_the_readings_is_told(tmp_path, monkeypatch):
     path = save_checkpoint(tmp_path / "a.pt", nn.Linear(3, 3).state_dict())
-    read = in_place.read
+    read = read_into.read
 
     def meanwhile(*arguments):
         with open(path, "r+b") as file:
@@ -241,20 +241,20 @@ def test_a_file_overwritten_between_the_readings_is_told(tmp_path, monkeypatch):
         os.utime(path, (1, 1))
         read(*arguments)
 
-    monkeypatch.setattr(in_place, "read", meanwhile)
+    monkeypatch.setattr(read_into, "read", meanwhile)
     with pytest.raises(DamagedCheckpointError, match="old and new"):
         restore_checkpoint(path, nn.Linear(3, 3))
 
 
 def test_a_file_cut_off_between_the_readings_is_told(tmp_path, monkeypatch):
     path = save_checkpoint(tmp_path / "a.pt", nn.Linear(3, 3).state_dict())
-    read = in_place.read
+    read = read_into.read
 
     def meanwhile(*arguments):
         os.truncate(path, 100)
         read(*arguments)
 
-    monkeypatch.setattr(in_place, "read", meanwhile)
+    monkeypatch.setattr(read_into, "read", meanwhile)
     with pytest.raises(DamagedCheckpointError, match=r"second time.*old and new"):
         restore_checkpoint(path, nn.Linear(3, 3))
 

@@ -186,7 +186,7 @@ def test_an_equal_checksum_is_not_yet_an_equal_record(save, monkeypatch):
     contents.records["data/1"] = contents.records["data/1"]._replace(
         crc32=contents.records["data/0"].crc32
     )
-    from course_utils.ckpt.content_checks import _copies
+    from course_utils.ckpt.doctor_checks import _copies
 
     assert list(_copies(contents, None)) == []
 

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import warnings
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -154,6 +156,45 @@ def test_plain_torch_stores_both(path):
         content = b"".join(archive.read(name) for name in archive.namelist())
     assert secret.numpy().tobytes() in content
     assert b"linear.py" in content
+
+
+class Prints(nn.Module):
+    """Says on stderr that it is being exported, and lets another thread say something."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.other = other
+
+    def forward(self, x):
+        print("noise of torch", file=sys.stderr)
+        self.other()
+        return x + 1
+
+
+def test_what_other_threads_print_is_not_swallowed(path, capsys):
+    """And exports in two threads leave stderr and the filters as they were."""
+    before, filters = sys.stderr, list(warnings.filters)
+
+    def from_another_thread():
+        thread = threading.Thread(
+            target=print, args=("a user's line",), kwargs={"file": sys.stderr}
+        )
+        thread.start()
+        thread.join()
+
+    def export_once(number):
+        export_program(Prints(from_another_thread), X, path.with_name(f"{number}.pt2"))
+
+    threads = [threading.Thread(target=export_once, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sys.stderr is before
+    assert list(warnings.filters) == filters
+    printed = capsys.readouterr().err
+    assert "a user's line" in printed
+    assert "noise of torch" not in printed.replace("a user's line", "")
 
 
 def test_what_is_checked_is_the_file(path, monkeypatch):

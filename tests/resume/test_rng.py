@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from course_utils.resume import TrainState
 from course_utils.resume.rng import RngState, seed_everything
 
 
@@ -62,3 +63,53 @@ def test_seeding_sets_all_three():
     first = draw()
     seed_everything(3)
     assert draw() == first
+
+
+class StandIn:
+    """The functions by which torch names the generators of a kind of GPU, with one device."""
+
+    def __init__(self):
+        self.state = torch.arange(16, dtype=torch.uint8)
+
+    def is_available(self):
+        return True
+
+    def device_count(self):
+        return 1
+
+    def get_rng_state(self):
+        return self.state.clone()
+
+    def set_rng_state(self, state):
+        self.state = state
+
+    def get_rng_state_all(self):
+        return [self.state.clone()]
+
+    def set_rng_state_all(self, states):
+        (self.state,) = states
+
+
+@pytest.mark.parametrize("kind", ["xpu", "mps"])
+def test_other_gpus_than_cudas(kind, monkeypatch, tmp_path):
+    """With stand-ins: such a GPU has never run this."""
+    gpu = StandIn()
+    monkeypatch.setattr(torch, kind, gpu)
+    if kind == "mps":
+        monkeypatch.setattr(torch.backends.mps, "is_available", gpu.is_available)
+    torch.save(RngState().state_dict(), tmp_path / "rng.pt")
+    before, gpu.state = gpu.state, torch.zeros(16, dtype=torch.uint8)
+    state = torch.load(tmp_path / "rng.pt", weights_only=True)
+    RngState().load_state_dict(state)
+    assert torch.equal(gpu.state, before)
+    del state[kind]
+    with pytest.warns(UserWarning, match=f"of 0 {kind.upper()} GPUs and this machine has 1"):
+        RngState().load_state_dict(state)
+
+
+def test_a_run_of_another_kind_of_gpu_is_restored_with_a_warning(monkeypatch):
+    model = torch.nn.Linear(1, 1)
+    saved = TrainState(model, torch.optim.SGD(model.parameters())).state_dict()
+    saved["rng"]["mps"] = [torch.zeros(16, dtype=torch.uint8)]
+    with pytest.warns(UserWarning, match="of 1 MPS GPUs and this machine has 0"):
+        TrainState(model, torch.optim.SGD(model.parameters())).load_state_dict(saved)
