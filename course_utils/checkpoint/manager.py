@@ -16,9 +16,9 @@ from course_utils.checkpoint.save import save_checkpoint
 from course_utils.checkpoint.step_files import (
     ABANDONED,
     StepFile,
-    abandon,
     file_name,
     newest_of_each_step,
+    set_aside,
     step_files,
 )
 from course_utils.errors import (
@@ -219,7 +219,7 @@ class CheckpointManager:
                     f"{self.folder}: a checkpoint above step {step} is in use by another process, "
                     "which may be the run itself. End it first, or save to another folder."
                 )
-            abandon(later)
+            set_aside(file.path for file in later)
 
     def _prune(self, saving: Hold) -> None:
         """Remove this manager's files that are neither among the last nor the best."""

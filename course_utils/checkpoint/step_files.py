@@ -69,18 +69,18 @@ def newest_of_each_step(files: Iterable[StepFile]) -> list[StepFile]:
     return list({file.step: file for file in files}.values())
 
 
-def abandon(files: Iterable[StepFile]) -> None:
-    """Move files, durably, to the folder ``abandoned`` beside them; nothing is overwritten."""
-    for file in files:
-        target = file.path.parent / ABANDONED / file.path.name
+def set_aside(paths: Iterable[Path]) -> None:
+    """Move files or folders, durably, to ``abandoned/`` beside them; nothing is overwritten."""
+    for path in paths:
+        target = path.parent / ABANDONED / path.name
         target.parent.mkdir(exist_ok=True)
         number = 1
         while target.exists():
             number += 1
-            target = target.with_name(f"{file.path.stem}.{number}{file.path.suffix}")
-        file.path.rename(target)
+            target = target.with_name(f"{path.stem}.{number}{path.suffix}")
+        path.rename(target)
         sync_folder(target.parent)
-        sync_folder(file.path.parent)
+        sync_folder(path.parent)
 
 
 def _described(folder: Path, match: re.Match[str]) -> StepFile:

@@ -5,6 +5,7 @@ from course_utils.extras import require
 require("torch", "torch", "safetensors")
 
 from course_utils.distributed.convert import from_one_file, to_one_file
+from course_utils.distributed.folder import continue_from
 from course_utils.distributed.launch import launch, process_group
 from course_utils.distributed.sharded import (
     AsyncSaver,
@@ -17,6 +18,7 @@ from course_utils.distributed.sharded import (
 __all__ = [
     "AsyncSaver",
     "ShardedRun",
+    "continue_from",
     "from_one_file",
     "launch",
     "load_sharded",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch.distributed.checkpoint.api import CheckpointException
 
+from course_utils.checkpoint.step_files import ABANDONED, set_aside
 from course_utils.distributed import commit
 from course_utils.distributed.files import CheckedReader
 from course_utils.distributed.ranks import gather, on_rank_zero, rank, ranks
@@ -28,11 +29,20 @@ def new_checkpoint(folder: Path, step: int) -> Path:
     """Make an empty folder for a step; what a save that never ended left there is removed.
 
     Raises:
-        CheckpointWriteError: the step was saved before, or the folder cannot be made.
+        CheckpointWriteError: the step was saved before, the folder holds a later one, or it cannot
+            be made.
     """
     checkpoint = commit.step_folder(folder, step)
 
     def prepare() -> None:
+        later = [c for c in commit.committed(folder) if commit.step_of(c) > step]
+        if later:
+            raise CheckpointWriteError(
+                f"{folder}: step {step} was not saved, because the folder holds step "
+                f"{commit.step_of(later[-1])} of an earlier run: restoring would take that one. "
+                "Save to another folder, or go on from a step that is there with "
+                f"continue_from(folder, STEP), which moves later ones to {ABANDONED}/."
+            )
         if commit.is_committed(checkpoint):
             raise CheckpointWriteError(
                 f"{checkpoint}: this step is saved already and will not be overwritten; "
@@ -49,6 +59,30 @@ def new_checkpoint(folder: Path, step: int) -> Path:
 
     on_rank_zero(prepare)
     return checkpoint
+
+
+def continue_from(folder: Path, step: int) -> None:
+    """Let a run go on from a step: its later checkpoints are moved to ``abandoned/``, durably.
+
+    Load that step, then save what comes after it.
+
+    Raises:
+        MissingCheckpointError: the step was not committed; nothing was moved.
+        CheckpointWriteError: the system does not let the folders be moved.
+    """
+
+    def move() -> None:
+        if not commit.is_committed(commit.step_folder(folder, step)):
+            raise MissingCheckpointError(f"{folder}: no checkpoint of step {step} to continue from")
+        later = [c for c in commit.step_folders(folder) if commit.step_of(c) > step]
+        try:
+            set_aside(later)
+        except OSError as error:
+            raise CheckpointWriteError(
+                f"{folder}: later checkpoints cannot be moved ({error.strerror})"
+            ) from error
+
+    on_rank_zero(move)
 
 
 def open_checkpoint(folder: Path, step: int | None) -> tuple[Path, CheckedReader]:

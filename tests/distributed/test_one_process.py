@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict import set_optimizer_state_dict
 from course_utils.distributed import commit
 from course_utils.distributed import files as distributed_files
 from course_utils.distributed.convert import from_one_file, to_one_file
-from course_utils.distributed.folder import prune
+from course_utils.distributed.folder import continue_from, prune
 from course_utils.distributed.sharded import (
     AsyncSaver,
     ShardedRun,
@@ -400,3 +400,31 @@ def test_prune_keeps_the_newest_and_what_may_be_under_way(tmp_path: Path) -> Non
     assert left == ["step-00000003", "step-00000004", "step-00000005", "step-notes.txt"]
     with pytest.raises(ValueError, match="1 or more"):
         prune(tmp_path, keep_last=0)
+
+
+def test_a_folder_that_holds_later_steps_is_another_runs(tmp_path: Path) -> None:
+    for step in (100, 200, 300):
+        save_sharded(tmp_path, step, new_run(step))
+    with pytest.raises(CheckpointWriteError, match=r"150 was not saved.*step 300.*continue_from"):
+        save_sharded(tmp_path, 150, new_run())
+    assert not commit.step_folder(tmp_path, 150).exists()
+    continue_from(tmp_path, 100)
+    save_sharded(tmp_path, 150, new_run(7))
+    prune(tmp_path, keep_last=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["abandoned", "step-00000150"]
+    again = new_run()
+    load_sharded(tmp_path, again)
+    assert same(everything(again), everything(new_run(7)))
+    continue_from(tmp_path, 150)  # nothing is later
+    moved = tmp_path / "abandoned"
+    assert sorted(p.name for p in moved.iterdir()) == ["step-00000200", "step-00000300"]
+    assert all(commit.is_committed(path) for path in moved.iterdir())
+
+
+def test_a_step_that_was_never_committed_is_none_to_continue_from(tmp_path: Path) -> None:
+    save_sharded(tmp_path, 2, new_run())
+    commit.step_folder(tmp_path, 1).mkdir()
+    for step in (1, 3):
+        with pytest.raises(MissingCheckpointError, match=f"of step {step} to continue from"):
+            continue_from(tmp_path, step)
+    assert commit.committed(tmp_path) == [commit.step_folder(tmp_path, 2)]
