@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, UntypedStorage
 
 from course_utils.checkpoint.explain import explained, with_callers_errors
+from course_utils.checkpoint.load_unverifiable import load_unverifiable
 from course_utils.checkpoint.torch_versions import (
     is_meta,
     load_public,
@@ -30,7 +31,7 @@ from course_utils.errors import (
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import CHECKPOINT, Contents
-from course_utils.formats.open import open_contents, read_records, require_tensors
+from course_utils.formats.open import read_records, require_tensors
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Locate, Record
 
@@ -51,7 +52,9 @@ def load_checkpoint(
     device they are not read, and not verified.
 
     Args:
-        path: a file by ``save_checkpoint`` or ``torch.save``.
+        path: a file by ``save_checkpoint`` or ``torch.save``, also from before PyTorch 1.6, or a
+            safetensors file. The last two, and archives that were saved without checksums, are
+            loaded with one warning: nothing can tell whether their bytes have changed.
         map_location: as for ``torch.load``; the default brings every tensor to the CPU.
         mmap: map the file instead of reading it: a tensor is read when it is first used, and
             not verified. Whoever overwrites a mapped file in place ends this process with
@@ -62,7 +65,8 @@ def load_checkpoint(
         MissingCheckpointError: there is no such file.
         NotACheckpointError: a folder, an empty file, text, or another format.
         DamagedCheckpointError: truncated, or bytes have changed; names record and tensors.
-        UnsupportedCheckpointError: TorchScript, or the format from before PyTorch 1.6.
+        UnsupportedCheckpointError: TorchScript, or a file that torch's safe loader cannot read
+            though it is plain data; says the way out.
         UnsafeCheckpointError: the pickle needs more than tensors and plain containers; or, under
             PyTorch before 2.10, its audit says anything else than plain data.
         UnreadableCheckpointError: the system does not let it be read.
@@ -82,6 +86,8 @@ def load_open(
     place = with_callers_errors(map_location)
     with explained(path):
         lock_shared(file)  # retention leaves a file alone while it is being read
+        if file.read_at(0, 4) != ZIP:
+            return load_unverifiable(file, place, mmap=mmap)
         reading = partial(_read, file, place, mmap, verify_mapped)
         with suppress(DamagedRecordError, DamagedCheckpointError):
             return reading(stored_records(path, file, predict), predicted=True)
@@ -168,11 +174,6 @@ def _mapped(file: OpenFile) -> Callable[[Record], UntypedStorage]:
 
 def stored_records(path: Path, file: OpenFile, locate: Locate | None = None) -> dict[str, Record]:
     """Return the records of an open checkpoint by name; none of them is compressed."""
-    if file.read_at(0, 4) != ZIP:
-        contents = require_tensors(open_contents(file, path))
-        raise UnsupportedCheckpointError(
-            f"{path} is a {contents.kind}. Load it with safetensors.torch.load_file."
-        )
     kind, records = read_records(file, path, locate)
     if kind != CHECKPOINT:
         require_tensors(Contents(path, file, kind))

@@ -25,11 +25,12 @@ from course_utils.errors import DamagedCheckpointError, DamagedRecordError
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.garbage import collector_paused
+from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.safetensors import MalformedHeaderError, is_safetensors, read_header
 from course_utils.formats.torch_layout import follows_layout, predict
-from course_utils.formats.zip import Record
+from course_utils.formats.zip import ZIP, Record
 
 MIXTURE = "what it was loaded into holds old and new values now. Load again."
 
@@ -90,6 +91,9 @@ def _restore(path: Path, target: Any) -> None:
 
 def _planned(file: OpenFile, target: Any) -> Plan:
     """Plan and verify: by the layout that torch's files have, else by a stricter reading."""
+    if file.read_at(0, 4) != ZIP:
+        kind = require_tensors(open_contents(file, file.path)).kind
+        raise NotInPlaceError(f"it is a {kind}")
     with suppress(DamagedRecordError, DamagedCheckpointError):
         plan = _plan_by(file, target, stored_records(file.path, file, predict))
         if plan:

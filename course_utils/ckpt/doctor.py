@@ -13,7 +13,7 @@ from course_utils.ckpt.progress import Progress
 from course_utils.ckpt.report import FINE, PROBLEM, Report, counted
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.open_file import OpenFile
-from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
 from course_utils.formats.judge import Verdict
 from course_utils.formats.open import require_tensors
 from course_utils.formats.verify import Severity
@@ -27,8 +27,8 @@ def examine(path: str | os.PathLike[str], progress: Count = lambda _: None) -> l
     """Look for what commonly goes wrong with checkpoints; reads every tensor, block by block.
 
     Args:
-        path: a checkpoint or safetensors file; of programs and of files from before PyTorch 1.6
-            only the checksums are compared, and what loading would run is looked at.
+        path: a checkpoint or safetensors file; of programs only the checksums are compared, and
+            what loading would run is looked at.
         progress: is told the bytes that were read since it was last called.
 
     Returns:
@@ -84,7 +84,7 @@ def _examine(contents: Contents, progress: Count) -> list[Complaint]:
 
 
 def _is_described(contents: Contents) -> bool:
-    return contents.kind in (CHECKPOINT, SAFETENSORS)
+    return contents.kind in (*CHECKPOINTS, SAFETENSORS)
 
 
 def _damage(contents: Contents, progress: Count) -> Iterator[Complaint]:
@@ -105,7 +105,7 @@ def _unsafe(contents: Contents) -> Iterator[Complaint]:
     needs_globals = found.verdict is Verdict.NEEDS_GLOBALS
     severity = Severity.WARNING if needs_globals else Severity.ERROR
     remedy = "load it only if you trust where it comes from"
-    if needs_globals and contents.kind == CHECKPOINT:
+    if needs_globals and contents.kind in CHECKPOINTS:
         remedy = "if you know these names, load it inside torch.serialization.safe_globals"
     if _is_described(contents) and contents.tensors and not contents.others:
         remedy += "; `ckpt convert` takes its tensors out without running it"

@@ -8,7 +8,7 @@ from course_utils.ckpt.complaints import Complaint, note, warning
 from course_utils.ckpt.parts import Parts
 from course_utils.ckpt.report import counted
 from course_utils.ckpt.wrappers import find_wrapped, strips_rightly
-from course_utils.formats.contents import CHECKPOINT, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINTS, SAFETENSORS, Contents
 from course_utils.formats.dtypes import PER_BYTE, is_float
 from course_utils.formats.tensors import TensorInfo
 
@@ -30,7 +30,7 @@ def _wrappers(contents: Contents, parts: Parts) -> Iterator[Complaint]:
                 f"every key{where} begins with 'module.', as DataParallel and "
                 "DistributedDataParallel write them; the model itself has other names"
             )
-        if contents.kind == CHECKPOINT and strips_rightly(found, parts.weights):
+        if contents.kind in CHECKPOINTS and strips_rightly(found, parts.weights):
             remedy = "`ckpt strip-prefix`, or save the state_dict of the module inside the wrapper"
         else:
             remedy = (

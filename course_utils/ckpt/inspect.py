@@ -8,7 +8,7 @@ from course_utils.ckpt.report import FINE, IMPOSSIBLE, NO_CHECKPOINT, Report, co
 from course_utils.ckpt.values import values_of
 from course_utils.errors import CheckpointError
 from course_utils.files.contents import open_contents
-from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
 from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
@@ -17,7 +17,7 @@ from course_utils.tables import Table
 def report(options: argparse.Namespace) -> Report:
     """Describe ``options.file``; only its directory is read."""
     contents = open_contents(options.file)
-    if contents.kind in (CHECKPOINT, SAFETENSORS):
+    if contents.kind in (*CHECKPOINTS, SAFETENSORS):
         return _with_tensors(contents, as_json=options.json)
     return _without_tensors(contents)
 

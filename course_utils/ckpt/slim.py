@@ -20,7 +20,7 @@ from course_utils.files.checkpoint_writer import (
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
 from course_utils.files.write_new import refuse_existing, write_new
 from course_utils.files.zip_writer import Content, Stream
-from course_utils.formats.contents import CHECKPOINT, Contents
+from course_utils.formats.contents import CHECKPOINTS, Contents
 from course_utils.formats.dtypes import PER_BYTE
 from course_utils.formats.elements import BLOCK, raw_blocks
 from course_utils.formats.open import dense
@@ -66,7 +66,7 @@ def slim(
         CheckpointWriteError: nothing was written.
     """
     contents = open_sound(path)
-    if contents.kind != CHECKPOINT:
+    if contents.kind not in CHECKPOINTS:
         raise UnsupportedCheckpointError(
             f"{path} is a {contents.kind}: there is nothing to slim, as it holds no more than its "
             "tensors show."

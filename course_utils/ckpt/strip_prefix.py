@@ -9,7 +9,7 @@ from typing import Any
 
 from course_utils.ckpt.report import FINE, Report, counted
 from course_utils.errors import MismatchedCheckpointError
-from course_utils.files.checkpoint_writer import PICKLE, copied, fresh_tree, write_checkpoint
+from course_utils.files.checkpoint_writer import PICKLE, all_records, fresh_tree, write_checkpoint
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
 from course_utils.files.safetensors_writer import write_safetensors
 from course_utils.files.write_new import refuse_existing
@@ -95,9 +95,8 @@ def _strip_checkpoint(
         if metadata is not None:
             _rename(metadata, _module_names(metadata, _stripper(names, prefix)))
     _refuse_nothing(contents, renamed, prefix)
-    records = {name: copied(contents, r) for name, r in contents.records.items() if name != PICKLE}
     write_checkpoint(
-        out, contents, tree, records, lambda new: _mismatch(contents, new, prefix),
+        out, contents, tree, all_records(contents), lambda new: _mismatch(contents, new, prefix),
         overwrite=overwrite,
     )  # fmt: skip
     return renamed

@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from course_utils.checkpoint import load_checkpoint
 from course_utils.errors import MismatchedCheckpointError
 from course_utils.partial.names import match_keys
-from course_utils.partial.sources import Source, is_extra, open_source
+from course_utils.partial.sources import Source, is_extra, keys_of, open_source, refuse_unread
 
 
 @contextmanager
@@ -55,7 +55,8 @@ def load_into_meta(model: nn.Module, path: str | os.PathLike[str], *, mmap: bool
     _refuse_lost_buffers(model)
     targets = model.state_dict(keep_vars=True)
     origin = open_source(load_checkpoint(path, mmap=True, verify_mapped=True) if mmap else path)
-    names = match_keys([*origin.specs, *origin.extra], targets)
+    names = match_keys(keys_of(origin), targets)
+    refuse_unread(origin, targets, names)
     owners = {new: old for old, new in names.items() if new in targets}
     groups = _tied_groups(targets)
     _refuse_misfits(path, origin, owners, targets, groups)

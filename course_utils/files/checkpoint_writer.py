@@ -10,6 +10,7 @@ from course_utils.files.read_back import misread, pieces_of, read_back
 from course_utils.files.write_new import write_new
 from course_utils.files.zip_writer import ArchiveWriter, Content, Stream
 from course_utils.formats.contents import CHECKPOINT, Contents
+from course_utils.formats.open import open_contents
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_writer import UnwritableError, write_pickle
 from course_utils.formats.torch_layout import ALIGNMENT, LARGEST_ALIGNMENT
@@ -28,7 +29,9 @@ SMALL_RECORDS: Mapping[str, bytes] = {
 
 def fresh_tree(contents: Contents) -> Any:
     """Return the tree of a checkpoint's pickle once more, to be changed."""
-    return read_pickle(contents.pickle).root
+    if contents.kind == CHECKPOINT:
+        return read_pickle(contents.pickle).root
+    return open_contents(contents.source, contents.path).tree
 
 
 def copied(contents: Contents, record: Record) -> Stream:
@@ -37,12 +40,23 @@ def copied(contents: Contents, record: Record) -> Stream:
 
 
 def small_records(contents: Contents) -> dict[str, Content]:
-    """Return all records of a checkpoint but the pickle and the data, to be written elsewhere."""
+    """Return all records of a checkpoint but the pickle and the data, to be written elsewhere.
+
+    One from before PyTorch 1.6 has none, and gets those of today.
+    """
+    if contents.kind != CHECKPOINT:
+        return dict(SMALL_RECORDS)
     return {
         name: copied(contents, record)
         for name, record in contents.records.items()
         if name != PICKLE and not name.startswith("data/")
     }
+
+
+def all_records(contents: Contents) -> dict[str, Content]:
+    """Return all records of a checkpoint but the pickle, to be written elsewhere."""
+    data = {n: copied(contents, r) for n, r in contents.records.items() if n.startswith("data/")}
+    return {**small_records(contents), **data}
 
 
 def write_checkpoint(

@@ -15,6 +15,7 @@ from course_utils.formats.zip import Record
 CHECKPOINT, LEGACY, TAR = "checkpoint", "checkpoint of PyTorch before 1.6", "tar checkpoint"
 PROGRAM, SCRIPT, PICKLE = "exported program", "TorchScript program", "pickle"
 SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
+CHECKPOINTS = (CHECKPOINT, LEGACY, TAR)  # what torch.save has written, in the order of their age
 
 EXPANSION = 1100  # times its stored size that a record can unpack to: deflate's own limit is 1,032
 

@@ -1,13 +1,11 @@
 """Collects what an audit finds: verdicts with reasons, imports and calls."""
 
-import io
 from dataclasses import dataclass, field
 
 from course_utils.formats.judge import Finding, Verdict, judge, modern_name, nested_file, show
-from course_utils.formats.pickle import Pickle, scan_pickle
+from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.source import Window
 
-AT_ONCE = 64 * 2**20  # bytes; the pickle of 20,000 tensors has 3 MB
 MOST = 100  # findings and calls that are kept; a file can make millions
 
 
@@ -37,7 +35,7 @@ class Evidence:
 
     def pickle(self, file: Window, where: str) -> Pickle:
         """Scan a pickle from the file's position on, and add what there is to say about it."""
-        content = scan(file)
+        content = scan_next(file)
         self.judge(content, where)
         return content
 
@@ -53,14 +51,3 @@ class Evidence:
             inner = nested_file(call)
             if inner is not None:
                 self.nested.append((inner, f"{where}: a file inside: "))
-
-
-def scan(file: Window) -> Pickle:
-    """Do as `scan_pickle`, but read the pickle's bytes at once if there are not too many."""
-    start = file.tell()
-    content = scan_pickle(io.BytesIO(file.read(AT_ONCE)))
-    if content.problem and file.tell() < file.size:
-        file.seek(start)
-        return scan_pickle(file)
-    file.seek(start + content.length)
-    return content

@@ -12,6 +12,7 @@ from course_utils.errors import (
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import (
     CHECKPOINT,
+    CHECKPOINTS,
     LEGACY,
     OTHER_ZIP,
     PICKLE,
@@ -23,6 +24,8 @@ from course_utils.formats.contents import (
 )
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.garbage import collector_paused
+from course_utils.formats.legacy import Legacy, is_legacy, read_stream
+from course_utils.formats.legacy_tar import is_checkpoint, members_of, read_tar
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.safetensors import (
@@ -31,7 +34,7 @@ from course_utils.formats.safetensors import (
     is_safetensors,
     read_header,
 )
-from course_utils.formats.source import Source
+from course_utils.formats.source import Source, Window
 from course_utils.formats.tensors import TensorInfo
 from course_utils.formats.zip import (
     EMPTY_ZIP,
@@ -42,9 +45,7 @@ from course_utils.formats.zip import (
     read_directory,
 )
 
-LEGACY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.serialization's magic number
 LARGEST_PICKLE = 2**31  # bytes; 20,000 tensors take 3 MB
-RESAVE = "Load it where it was made and save its state_dict again with torch.save."
 REMEDY = "Use an earlier checkpoint."
 
 
@@ -72,10 +73,10 @@ def _open(source: Source, path: Path) -> Contents:
         return _open_zip(source, path)
     if is_safetensors(source):
         return _open_safetensors(source, path)
-    if start.startswith(LEGACY_PICKLE):
-        return Contents(path, source, LEGACY, checksums=False)
+    if is_legacy(start):
+        return _open_old(source, path, LEGACY, read_stream)
     if start[257:262] == b"ustar":
-        return Contents(path, source, TAR, checksums=False)
+        return _open_tar(source, path)
     if start.startswith(b"\x80"):
         return Contents(path, source, PICKLE, checksums=False)
     if not start:
@@ -91,7 +92,7 @@ def require_tensors(contents: Contents) -> Contents:
     Raises:
         UnsupportedCheckpointError, NotACheckpointError: they are not; says what the file is.
     """
-    if contents.kind in (CHECKPOINT, SAFETENSORS):
+    if contents.kind in (*CHECKPOINTS, SAFETENSORS):
         return contents
     raise _NOT_OPENED[contents.kind](contents.path)
 
@@ -166,6 +167,28 @@ def _open_zip(source: Source, path: Path) -> Contents:
     )  # fmt: skip
 
 
+def _open_tar(source: Source, path: Path) -> Contents:
+    members = members_of(Window(source))
+    if not is_checkpoint(members):
+        raise NotACheckpointError(f"{path} is a tar file, and no checkpoint. Unpack it first.")
+    return _open_old(source, path, TAR, lambda file: read_tar(file, members))
+
+
+def _open_old(source: Source, path: Path, kind: str, read: Callable[[Window], Legacy]) -> Contents:
+    try:
+        content, pickle, records = read(Window(source))
+        found = find_tensors(content.root, limit=len(pickle))
+    except MalformedPickleError as error:
+        raise DamagedCheckpointError(f"{path} is damaged: {error}. {REMEDY}") from None
+    return Contents(
+        path, source, kind, records, found.tensors, found.others, found.collided,
+        globals=frozenset(map(str, content.globals)),
+        tree=content.root,
+        pickle=pickle,
+        checksums=False,
+    )  # fmt: skip
+
+
 def _byteorder(path: Path, text: bytes) -> str:
     if text not in (b"little", b"big"):
         raise DamagedCheckpointError(f"{path}: its byte order is {text!r}. {REMEDY}")
@@ -207,12 +230,6 @@ _NOT_OPENED: dict[str, Callable[[Path], Exception]] = {
     ),
     PROGRAM: lambda path: UnsupportedCheckpointError(
         f"{path} is an exported program (.pt2). Open it with torch.export.load."
-    ),
-    LEGACY: lambda path: UnsupportedCheckpointError(
-        f"{path} is in the format of PyTorch before 1.6, which has no checksums. {RESAVE}"
-    ),
-    TAR: lambda path: UnsupportedCheckpointError(
-        f"{path} is a tar file, in the format of PyTorch before 0.4 if torch wrote it. {RESAVE}"
     ),
     PICKLE: lambda path: NotACheckpointError(
         f"{path} is a plain pickle, which torch.save did not write. See what `ckpt audit` says."

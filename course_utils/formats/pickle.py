@@ -12,6 +12,9 @@ from typing import Any, BinaryIO
 from course_utils.formats.pickle_instructions import run
 from course_utils.formats.pickle_machine import Machine
 from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, PersistentId
+from course_utils.formats.source import Window
+
+AT_ONCE = (1 << 20, 64 << 20)  # bytes read ahead, and more if that is not the end of a pickle
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def read_pickle(data: bytes) -> Pickle:
     return content
 
 
-def scan_pickle(file: BinaryIO) -> Pickle:
+def scan_pickle(file: BinaryIO, machine: Machine | None = None) -> Pickle:
     """Follow a pickle as far as it goes, and say what it would have done up to there.
 
     A pickle runs while it is read: one that is cut off has already made its first calls.
@@ -64,9 +67,10 @@ def scan_pickle(file: BinaryIO) -> Pickle:
     Args:
         file: is read from its position on, and left after the pickle. Its ``read`` must not
             make room for more bytes than there are.
+        machine: carries out the instructions, fresh.
     """
     start = file.tell()
-    machine = Machine()
+    machine = machine or Machine()
     root = problem = None
     try:
         root = run(machine, file)
@@ -77,6 +81,24 @@ def scan_pickle(file: BinaryIO) -> Pickle:
     return Pickle(
         root, machine.globals, machine.calls, machine.persistent, file.tell() - start, problem
     )
+
+
+def scan_next(file: Window, machine: Machine | None = None) -> Pickle:
+    """Do as `scan_pickle`, but read the pickle's bytes at once if there are not too many.
+
+    Args:
+        file: is left after the pickle.
+        machine: of a class that can be made without arguments, or by its own ``fresh``.
+    """
+    start = file.tell()
+    for count in AT_ONCE:
+        data = file.read_at(start, count)
+        content = scan_pickle(io.BytesIO(data), machine.fresh() if machine else None)
+        if not content.problem or start + len(data) >= file.size:
+            file.seek(start + content.length)
+            return content
+    file.seek(start)
+    return scan_pickle(file, machine)
 
 
 def opcodes(data: bytes) -> Iterator[Opcode]:

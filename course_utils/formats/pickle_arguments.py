@@ -1,5 +1,6 @@
 """What follows the opcodes of a pickle: reads their arguments as CPython's unpickler does."""
 
+import codecs
 import pickletools
 import struct
 from collections.abc import Callable
@@ -42,6 +43,24 @@ def _text(size: int) -> Callable[[BinaryIO], str]:
     return lambda file: _exactly(file, length(file)).decode("utf-8", "surrogatepass")
 
 
+def _old_text(data: bytes) -> str | bytes:
+    """Return a string of Python 2 as ``torch.load`` does; what is no UTF-8 stays bytes."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data
+
+
+def _old_string(size: int) -> Callable[[BinaryIO], str | bytes]:
+    length = _unsigned(size)
+    return lambda file: _old_text(_exactly(file, length(file)))
+
+
+def _quoted(file: BinaryIO) -> str | bytes:
+    quoted = pickletools.read_stringnl(file, decode=False, stripquotes=True)
+    return _old_text(codecs.escape_decode(quoted)[0])
+
+
 def _frame_end(file: BinaryIO) -> int:
     length = int.from_bytes(_exactly(file, 8), "little")
     return file.tell() + length
@@ -57,5 +76,8 @@ _ARGUMENTS: dict[str, Callable[[BinaryIO], Any]] = {
     "SHORT_BINUNICODE": _text(1),
     "BINUNICODE": _text(4),
     **dict.fromkeys(("GLOBAL", "INST"), _names),
+    "STRING": _quoted,
+    "SHORT_BINSTRING": _old_string(1),
+    "BINSTRING": _old_string(4),
     "FRAME": _frame_end,
 }

@@ -72,7 +72,8 @@ _PUSH: dict[str, Callable[[Any], Any]] = {
 
 # Opcodes that act on the stack.
 _ACT: dict[str, Callable[[Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "READONLY_BUFFER", "STOP"), _nothing),
+    **dict.fromkeys(("READONLY_BUFFER", "STOP"), _nothing),
+    "PROTO": Machine.protocol,
     "FRAME": Machine.frame,
     "MARK": Machine.mark,
     "POP": Machine.pop,
@@ -95,7 +96,7 @@ _ACT: dict[str, Callable[[Machine, Any], None]] = {
     "ADDITEMS": Machine.appends,
     "SETITEM": Machine.set_item,
     "SETITEMS": Machine.set_items,
-    "PERSID": Machine.refer_to,
+    "PERSID": lambda machine, value: machine.refer_to(value),
     "BINPERSID": Machine.refer,
     "NEXT_BUFFER": lambda machine, _: machine.refer_to("out-of-band buffer"),
     "DICT": Machine.make_dict,

@@ -17,6 +17,7 @@ from course_utils.formats.pickle_nodes import (
 )
 
 ORDERED_DICT = Global("collections", "OrderedDict")
+NEWEST = 5  # protocol
 KEY_ITEMS = 100  # in a tuple used as a key; shared parts can make it exponentially large
 KEY_DEPTH = 16  # of tuples in such a key; hashing one nested a million deep would crash Python
 KEY_INTEGER = 2**63  # larger integers can be made to collide, or to take long to hash
@@ -42,6 +43,10 @@ class Machine:
         self.persistent: list[PersistentId] = []
         self.frame_end: int | None = None
 
+    def fresh(self) -> "Machine":
+        """Return a machine of the same kind that has done nothing yet."""
+        return type(self)()
+
     def check_frame(self, position: int) -> None:
         """Refuse a frame that ends inside an instruction.
 
@@ -52,6 +57,10 @@ class Machine:
         if position > self.frame_end:
             raise MalformedPickleError("an instruction crosses the end of its frame")
         self.frame_end = None
+
+    def protocol(self, number: int) -> None:
+        if number > NEWEST:
+            raise MalformedPickleError(f"it says it is of protocol {number}, which no Python has")
 
     def frame(self, end: int) -> None:
         if self.frame_end is not None:
@@ -134,9 +143,11 @@ class Machine:
         self.call(function, tuple(arguments), "OBJ")
 
     def call(self, function: Any, arguments: Any, opcode: str) -> None:
-        if function == ORDERED_DICT and arguments == ():
-            self.stack.append(OrderedDictNode())
-            return
+        if function == ORDERED_DICT:
+            made_dict = _ordered_dict(arguments)
+            if made_dict is not None:
+                self.stack.append(made_dict)
+                return
         made = Call(function, arguments, opcode)
         self.calls.append(made)
         self.stack.append(made)
@@ -197,6 +208,19 @@ class Machine:
         flat = self.pop_mark()
         self.stack.append({})
         self.set_pairs(flat)
+
+
+def _ordered_dict(arguments: Any) -> OrderedDictNode | None:
+    """Return the dict that a call makes: of nothing, or of pairs, as Python 2 pickled it."""
+    match arguments:
+        case ():
+            return OrderedDictNode()
+        case ([*pairs],) if all(type(pair) is list and len(pair) == 2 for pair in pairs):
+            made = OrderedDictNode()
+            for key, value in pairs:
+                made[hashable(key)] = value
+            return made
+    return None
 
 
 def hashable(value: Any) -> Any:

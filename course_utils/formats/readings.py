@@ -19,12 +19,13 @@ from course_utils.formats.contents import (
     SCRIPT,
     TAR,
 )
-from course_utils.formats.evidence import Evidence, scan
+from course_utils.formats.evidence import Evidence
 from course_utils.formats.exported_program import NATIVE, program_problems
 from course_utils.formats.judge import Verdict
-from course_utils.formats.legacy import inspect_legacy, inspect_tar
+from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
+from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
 from course_utils.formats.open import zip_kind
-from course_utils.formats.pickle import Pickle
+from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import storage_of
@@ -56,9 +57,9 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
         kinds = [_inspect_zip(file, where, evidence, depth)]
     else:
         readers: Iterable[tuple[str, Callable[[Window, str, Evidence], bool]]] = (
-            (TAR, inspect_tar),
+            (TAR, _inspect_tar),
             (SAFETENSORS, _inspect_safetensors),
-            (LEGACY, inspect_legacy),
+            (LEGACY, _inspect_legacy),
         )
         kinds = [kind for kind, read in readers if read(file, where, evidence)]
         if LEGACY not in kinds and _inspect_pickles(file, where, evidence):
@@ -71,6 +72,34 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
         data, place = evidence.nested.pop()
         inspect(Memory(data), place, evidence, depth + 1)
     return kinds
+
+
+def _inspect_legacy(file: Window, where: str, evidence: Evidence) -> bool:
+    if not is_legacy(file.read_at(0, 512)):
+        return False
+    _read_old(where, evidence, lambda seen: read_stream(file, seen))
+    return True
+
+
+def _inspect_tar(file: Window, where: str, evidence: Evidence) -> bool:
+    members = members_of(file)
+    if not is_checkpoint(members):
+        return False
+    _read_old(where, evidence, lambda seen: read_tar(file, members, seen))
+    for member in members:  # a reader that is less strict may come to them all
+        if member.name in MEMBERS:
+            content = scan_next(file.part(member.offset_data, member.size))
+            content.problem = None  # what is wrong was said
+            evidence.judge(content, f"{where}{member.name}")
+    return True
+
+
+def _read_old(where: str, evidence: Evidence, read: Callable[[Seen], Legacy]) -> None:
+    """Judge every pickle that torch would come to, then say where the file stops making sense."""
+    try:
+        read(lambda content, part: evidence.judge(content, f"{where}{part}"))
+    except LegacyError as error:
+        evidence.add(Verdict.DAMAGED, f"{where}{error.part}", error.problem)
 
 
 def _inspect_safetensors(file: Window, where: str, evidence: Evidence) -> bool:
@@ -90,7 +119,7 @@ def _inspect_pickles(file: Window, where: str, evidence: Evidence) -> bool:
     marked = file.read(1) == b"\x80"
     file.seek(0)
     for number in range(MOST_PICKLES):
-        content = scan(file)
+        content = scan_next(file)
         whole = content.problem is None and (marked or file.tell() == file.size)
         if not (whole or content.calls or (marked and not number)):
             return number > 0  # text, or the tensors that follow the pickles
@@ -146,7 +175,7 @@ def _inspect_record(
         evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
     elif start == ZIP:
         inspect(content, f"{place}: ", evidence, depth + 1)
-    elif named or scan(content).problem is None:  # else weights that begin like a pickle
+    elif named or scan_next(content).problem is None:  # else weights that begin like a pickle
         content.seek(0)
         evidence.pickle(content, place)
 

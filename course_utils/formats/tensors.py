@@ -19,6 +19,7 @@ from course_utils.formats.pickle_nodes import (
 )
 from course_utils.formats.storages import sizes_of, storage_of
 
+NESTED = "nested tensor"
 PLAIN_TYPES = {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
 
 
@@ -190,7 +191,7 @@ def _sparse(path: str, arguments: Any) -> OtherTensor:
 
 
 def _nested(path: str, arguments: Any) -> OtherTensor:
-    return OtherTensor(path, "nested tensor", None, None, "its rows have lengths of their own")
+    return OtherTensor(path, NESTED, None, None, "its rows have lengths of their own")
 
 
 def _wrapper(path: str, arguments: Any) -> OtherTensor:

@@ -16,7 +16,7 @@ from course_utils.partial.hooks import renamed_by_model
 from course_utils.partial.names import Rename, match_keys, prefixes
 from course_utils.partial.report import LoadReport, Shape
 from course_utils.partial.shapes import Resize
-from course_utils.partial.sources import Source, is_extra, open_source
+from course_utils.partial.sources import Source, is_extra, keys_of, open_source, refuse_unread
 
 
 def plan_partial_load(
@@ -47,7 +47,8 @@ def plan_partial_load(
     _refuse_unready(model)
     origin = open_source(source)
     targets = model.state_dict(keep_vars=True)
-    names = match_keys([*origin.specs, *origin.extra], targets, rename)
+    names = match_keys(keys_of(origin), targets, rename)
+    refuse_unread(origin, targets, names)
     names = renamed_by_model(model, names, origin.specs, targets)
     owners = {new: old for old, new in names.items() if new in targets}
     plan = _classify(model, origin, targets, owners, _resizers(resize or {}, targets))

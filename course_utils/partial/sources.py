@@ -10,7 +10,9 @@ from torch import Tensor
 
 from course_utils.anatomy.archive import Archive, read_archive, read_tensors
 from course_utils.anatomy.read import dtype_of
-from course_utils.errors import MismatchedCheckpointError
+from course_utils.errors import MismatchedCheckpointError, UnsupportedCheckpointError
+from course_utils.formats.modules import find_modules
+from course_utils.formats.tensors import TensorInfo
 
 EXTRA_STATE = "_extra_state"
 
@@ -29,11 +31,13 @@ class Source(Protocol):
         name: for messages.
         specs: shape and dtype of each tensor, by dotted path.
         extra: dotted paths of the extra state of modules.
+        unread: what is known of tensors that are there and cannot be read, by dotted path.
     """
 
     name: str
     specs: dict[str, Spec]
     extra: Collection[str]
+    unread: Mapping[str, str]
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
         """Return the tensors of these keys, and touch no other."""
@@ -47,7 +51,8 @@ class Source(Protocol):
 def open_source(source: Mapping[str, Any] | str | os.PathLike[str]) -> Source:
     """Describe a state_dict, a checkpoint with state_dicts in it, or a file of either.
 
-    Values that are neither tensors nor a module's extra state are left out.
+    Values that are neither tensors nor a module's extra state are left out. The tensors of a
+    module that was pickled whole have the names that its state_dict would give them.
 
     Raises:
         CheckpointError: the file cannot be read; see `anatomy.read_archive`.
@@ -59,6 +64,7 @@ class _InMemory:
     name = "the state_dict"
 
     def __init__(self, state: Mapping[str, Any]) -> None:
+        self.unread: Mapping[str, str] = {}
         self.values = dict(_flatten(state))
         self.extra: Collection[str] = [key for key in self.values if is_extra(key)]
         self.specs = {
@@ -79,16 +85,25 @@ class _InFile:
     def __init__(self, archive: Archive) -> None:
         self.name = str(archive.path)
         self.archive = archive
-        tensors = archive.tensors.values()
-        self.specs = {t.name: Spec(t.shape, dtype_of(t)) for t in tensors if not is_extra(t.name)}
+        self._infos = _weights(archive)
+        self.specs = {name: Spec(t.shape, dtype_of(t)) for name, t in self._infos.items()}
+        self.unread: Mapping[str, str] = {
+            **{name: f"{x.kind}: {x.reason}" for name, x in archive.others.items()},
+            **{
+                name: f"quantized ({t.dtype}): its elements are codes"
+                for name, t in self._infos.items()
+                if t.quantizer is not None
+            },
+        }
         root = archive.tree if isinstance(archive.tree, Mapping) else {}
         self.nodes = {key: value for key, value in _flatten(root) if is_extra(key)}
         self.extra: Collection[str] = self.nodes
 
     def read(self, keys: Collection[str]) -> dict[str, Tensor]:
-        tensors = self.archive.tensors
-        _refuse_meta(self.name, [key for key in keys if tensors[key].record is None])
-        return read_tensors(self.archive, keys)
+        infos = {key: self._infos[key] for key in keys}
+        _refuse_meta(self.name, [key for key, info in infos.items() if info.record is None])
+        found = read_tensors(self.archive, [info.name for info in infos.values()])
+        return {key: found[info.name] for key, info in infos.items()}
 
     def read_extra(self, key: str) -> Any:
         if not _is_plain(self.nodes[key]):
@@ -97,6 +112,44 @@ class _InFile:
                 "load the file with course_utils.checkpoint.load_checkpoint and pass what you get"
             )
         return deepcopy(self.nodes[key])
+
+
+def _weights(archive: Archive) -> dict[str, TensorInfo]:
+    """Return the tensors of a file that are not extra state, by the names of state_dicts."""
+    modules = find_modules(archive.tree)
+    names = {old: new for module in modules for old, new in module.names.items()}
+    inside = tuple(f"{module.path}." if module.path else "" for module in modules)
+    return {
+        names.get(info.name, info.name): info
+        for info in archive.tensors.values()
+        if not is_extra(info.name)
+        and info.part_of is None
+        and (info.name in names or not info.name.startswith(inside))
+    }
+
+
+def keys_of(source: Source) -> list[str]:
+    """Return all that a source has a name for, readable or not."""
+    return list(dict.fromkeys([*source.specs, *source.extra, *source.unread]))
+
+
+def refuse_unread(source: Source, targets: Collection[str], names: Mapping[str, str]) -> None:
+    """Refuse a file that has, for a key of the model, a tensor that cannot be read.
+
+    Args:
+        source: the file.
+        targets: keys of the model.
+        names: what keys of the file are called in the model.
+
+    Raises:
+        UnsupportedCheckpointError: names the first such tensor, and what it is.
+    """
+    for key, reason in source.unread.items():
+        if names.get(key) in targets:
+            raise UnsupportedCheckpointError(
+                f"{source.name}: '{key}' is there, but not read: {reason}. Load the file with "
+                "torch.load, make it a plain tensor, and pass the state_dict."
+            )
 
 
 def is_extra(key: str) -> bool:

@@ -10,14 +10,14 @@ from typing import Any
 from course_utils.errors import UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
     PICKLE,
-    copied,
+    all_records,
     fresh_tree,
     write_checkpoint,
 )
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
 from course_utils.files.safetensors_writer import METADATA, NAMES, write_safetensors
 from course_utils.files.write_new import refuse_existing
-from course_utils.formats.contents import CHECKPOINT, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINT, CHECKPOINTS, SAFETENSORS, Contents
 from course_utils.formats.dtypes import is_float
 from course_utils.formats.elements import blocks_of
 from course_utils.formats.tensors import TensorInfo
@@ -92,7 +92,8 @@ def convert(
     block of one tensor is in memory at a time.
 
     A checkpoint that is converted to a checkpoint, with nothing chosen, is written anew as
-    ``torch.save`` writes today: what was pickled with a later protocol becomes loadable.
+    ``torch.save`` writes today: what was pickled with a later protocol becomes loadable, and what
+    is from before PyTorch 1.6 gets checksums.
 
     Args:
         path: a checkpoint or safetensors file; every checksum is verified.
@@ -117,9 +118,9 @@ def convert(
         raise ValueError(f"{dtype}: not one of {', '.join(FLOATS)}")
     refuse_existing(out, [path], overwrite=overwrite)
     contents = open_sound(path)
-    choice = Choice(key, only, exclude, rename)
+    choice = Choice(key, tuple(only), tuple(exclude), tuple(rename))
     to_checkpoint = Path(out).suffix in CHECKPOINT_SUFFIXES
-    if to_checkpoint and contents.kind == CHECKPOINT and choice == Choice() and dtype is None:
+    if to_checkpoint and contents.kind in CHECKPOINTS and choice == Choice() and dtype is None:
         return _rewrite(contents, out, overwrite)
     selection = select(contents, choice)
     _refuse_impossible(contents, selection, dtype, to_checkpoint)
@@ -210,15 +211,16 @@ def _to_checkpoint(
 
 def _rewrite(contents: Contents, out: str | os.PathLike[str], overwrite: bool) -> Conversion:
     """Write a checkpoint anew, with all that is in it."""
-    records = {name: copied(contents, r) for name, r in contents.records.items() if name != PICKLE}
+    copies = {name: record for name, record in contents.records.items() if name != PICKLE}
 
     def check(written: Contents) -> str | None:
-        for name in records:
+        for name in copies:
             pair = [pieces_of(file, file.records[name]) for file in (contents, written)]
             if not equal_bytes(*pair):
                 return f"the bytes of {name}"
         return mismatch(contents.tree, written.tree)
 
+    records = all_records(contents)
     write_checkpoint(out, contents, fresh_tree(contents), records, check, overwrite=overwrite)
     return Conversion(Path(out), CHECKPOINT, len(contents.tensors), {}, (), ())
 

@@ -2,13 +2,11 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from course_utils.anatomy.archive import read_tensors
 from course_utils.checkpoint.load import load_open
 from course_utils.errors import (
     CheckpointError,
@@ -17,9 +15,8 @@ from course_utils.errors import (
     UnsafeCheckpointError,
 )
 from course_utils.files.open_file import OpenFile
-from course_utils.formats.contents import CHECKPOINT, LEGACY, SAFETENSORS
+from course_utils.formats.contents import CHECKPOINTS, SAFETENSORS
 from course_utils.formats.judge import Verdict
-from course_utils.formats.open import open_contents
 from course_utils.safety.audit import audit_open
 
 LIMIT = 64 * 2**30  # bytes of file that `load_untrusted` reads, if not told otherwise
@@ -57,11 +54,10 @@ def _load(file: OpenFile, limit: int) -> Any:
         raise _REFUSALS[found.verdict](f"{path}: {found.verdict.value}. {reasons}. Not loaded.")
     if file.size > limit:
         raise UnsafeCheckpointError(f"{path}: larger than the limit of {limit:,} bytes.")
-    load = _LOADERS.get(found.format)
-    if load is None:
+    if found.format not in LOADED:
         raise NotACheckpointError(f"{path}: plain data, but a {found.format} and no checkpoint.")
     try:
-        return _plain(load(file), {}, DEEPEST)
+        return _plain(load_open(file), {}, DEEPEST)
     except CheckpointError:
         raise
     except Exception as error:  # of any type: a device of no such name, a shape that overflows
@@ -76,22 +72,7 @@ _REFUSALS: dict[Verdict, type[CheckpointError]] = {
 }
 
 
-def _load_legacy(file: OpenFile) -> Any:
-    with open(os.dup(file.fileno()), "rb") as stream:
-        stream.seek(0)
-        return torch.load(stream, map_location="cpu", weights_only=True)
-
-
-def _load_safetensors(file: OpenFile) -> Any:
-    contents = open_contents(file, file.path)
-    return read_tensors(contents, contents.tensors)
-
-
-_LOADERS: dict[str, Callable[[OpenFile], Any]] = {
-    CHECKPOINT: load_open,
-    LEGACY: _load_legacy,
-    SAFETENSORS: _load_safetensors,
-}
+LOADED = (*CHECKPOINTS, SAFETENSORS)
 
 
 def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:

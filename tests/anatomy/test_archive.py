@@ -242,8 +242,6 @@ def make(kind, folder):
     elif kind == "other zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("readme.txt", "hello")
-    elif kind == "legacy":
-        torch.save({"w": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
     elif kind == "exported program":
         program = torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),))
         torch.export.save(program, folder / "program.pt2")
@@ -259,7 +257,6 @@ def make(kind, folder):
         ("text", NotACheckpointError, "begins with b'epoch 3"),
         ("folder", NotACheckpointError, "is a folder"),
         ("other zip", NotACheckpointError, r"without data\.pkl"),
-        ("legacy", UnsupportedCheckpointError, r"before 1\.6"),
         ("exported program", UnsupportedCheckpointError, "exported program"),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from zlib_ng import zlib_ng
 
@@ -180,8 +181,30 @@ def test_a_pickled_whole_model(tmp_path):
 
 def test_the_format_from_before_1_6(tmp_path, state):
     torch.save(state, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
-    with pytest.raises(UnsupportedCheckpointError, match=r"legacy\.pt.*1\.6"):
-        load_checkpoint(tmp_path / "legacy.pt")
+    with pytest.warns(UserWarning, match=r"legacy\.pt: loaded, but not verified"):
+        loaded = load_checkpoint(tmp_path / "legacy.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the second time it says nothing
+        again = load_checkpoint(tmp_path / "legacy.pt")
+    assert_equal(loaded, torch.load(tmp_path / "legacy.pt"))
+    assert_equal(again, loaded)
+    with pytest.raises(UnsupportedCheckpointError, match="not mapped"):
+        load_checkpoint(tmp_path / "legacy.pt", mmap=True)
+
+
+def test_a_safetensors_file(tmp_path):
+    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
+    save_file(tensors, tmp_path / "weights.pt")  # its name plays no part
+    with pytest.warns(UserWarning, match=r"weights\.pt: loaded, but not verified"):
+        assert not differences(load_checkpoint(tmp_path / "weights.pt"), tensors)
+    meta = load_checkpoint(tmp_path / "weights.pt", map_location="meta")
+    assert {name: (t.shape, t.dtype, t.is_meta) for name, t in meta.items()} == {
+        "a": ((2, 3), torch.float32, True),
+        "b": ((2,), torch.bfloat16, True),
+    }
+    places = []
+    load_checkpoint(tmp_path / "weights.pt", lambda storage, tag: places.append(tag))
+    assert places == ["cpu", "cpu"]
 
 
 class Payload:

@@ -394,10 +394,11 @@ def test_the_mark_of_assign(save):
     assert problems(save({"model": state})) == {"assign"}
 
 
-def test_old_files_and_programs_are_not_called_healthy_in_silence(save, tmp_path):
-    old = save({"w": torch.ones(1)}, _use_new_zipfile_serialization=False)
-    assert notes(old) == {"checksums", "format"}
-    assert role(old) == "checkpoint of PyTorch before 1.6"
+def test_old_files_are_examined_as_others(save):
+    old = save({"module.w": torch.ones(1)}, _use_new_zipfile_serialization=False)
+    assert notes(old) == {"checksums"}
+    assert problems(old) == {"prefix"}
+    assert role(old) == "weights"
 
 
 def test_another_format_is_not_examined(tmp_path):
