@@ -32,6 +32,7 @@
 # %%
 import copy
 import os
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -44,6 +45,7 @@ from torch.nn.functional import cross_entropy
 
 from course_utils import errors
 from course_utils.anatomy import read_archive
+from course_utils.checkpoint import restore_checkpoint
 from course_utils.devices import map_location as devices
 from course_utils.devices import meta_device
 from course_utils.lessons import big_model, diagrams, lesson, measure, plots
@@ -489,7 +491,7 @@ peaks = {
     way: measure.peak_memory(
         "course_utils.lessons.big_model:load_and_use", way, str(scratch / "big.pt")
     )
-    for way in lesson.progress(list(big_model.WAYS), "loading 512 MiB in five ways")
+    for way in lesson.progress(list(big_model.WAYS), "loading 512 MiB in six ways")
 }
 lesson.show_table(
     [(way, *(f"{peak / 2**20:,.0f}" for peak in phases.values())) for way, phases in peaks.items()],
@@ -498,7 +500,7 @@ lesson.show_table(
 
 # %% jupyter={"source_hidden": true}
 size = big_model.NBYTES
-fig, axis = plots.figure(7.5, 3.2)
+fig, axis = plots.figure(7.5, 3.6)
 for phase, color, height in [("use", plots.GREY, 0.8), ("load", plots.BLUE, 0.45)]:
     values = [peaks[way][phase] / size for way in peaks]
     axis.barh(list(peaks), values, height=height, color=color)
@@ -508,14 +510,15 @@ axis.legend(["size of the model", "with a forward pass", "loading"], loc="lower 
 axis.invert_yaxis()
 plots.show(
     fig,
-    alt="Horizontal bars for five ways to load. Plain and mapped reach twice the model's size. Meta "
-    "with assign and the checked way reach once its size. Meta, mapped and assigned is almost zero "
+    alt="Horizontal bars for six ways to load. Plain and mapped reach twice the model's size. The "
+    "restored, the meta and assign and the checked way reach once its size. Meta, mapped and assigned is almost zero "
     "while loading and once the size after a forward pass.",
-    caption="Only what is assigned, not copied, stays at one model's size. Mapping postpones reading.",
+    caption="One model's size: what is assigned, or read into memory that is there, never copied.",
 )
 load = {way: round(phases["load"] / size, 1) for way, phases in peaks.items()}
 print("peak while loading, in model sizes:", load)
 assert load["plain"] == load["mapped"] == 2 and load["meta_assign"] == load["checked"] == 1
+assert load["restored"] == 1
 assert load["meta_mapped_assign"] < 0.1 and peaks["meta_mapped_assign"]["use"] > 0.9 * size
 
 # %% [markdown]
@@ -524,6 +527,58 @@ assert load["meta_mapped_assign"] < 0.1 and peaks["meta_mapped_assign"]["use"] >
 # while it is mapped, **the weights change silently**; if the file is cut, the process dies (lesson 07 shows both).
 #
 # **Try it:** add a way of your own to `big_model.WAYS`: `mmap=True` and `assign=True`, without the meta device.
+#
+# ### A model that is there already
+#
+# In a training job the model exists, and an optimizer holds its parameters: `assign=True` would cut it off (section
+# 7). So the file has to go into *this* memory. The usual line reads it into fresh memory first, which the system has to
+# find page by page, then copies. `restore_checkpoint` compares all checksums, and then reads each tensor straight into the
+# parameter that waits for it. Nothing is allocated, and if anything is wrong, nothing has been changed.
+
+# %% tags=["nbval-ignore-output"]
+model = big_model.build()
+waiting = [parameter.data_ptr() for parameter in model.parameters()]
+ways = {
+    "torch.load + load_state_dict": lambda: model.load_state_dict(torch.load(scratch / "big.pt")),
+    "restore_checkpoint, verified": lambda: restore_checkpoint(scratch / "big.pt", model),
+}
+seconds = {way: [] for way in ways}
+for _ in range(3):
+    for way, load in ways.items():
+        start = time.perf_counter()
+        load()
+        seconds[way].append(time.perf_counter() - start)
+best = {way: min(times) for way, times in seconds.items()}
+memory = dict(zip(ways, (peaks["plain"]["load"], peaks["restored"]["load"]), strict=True))
+lesson.show_table(
+    [(way, f"{best[way]:.2f}", f"{memory[way] / 2**20:,.0f}") for way in ways],
+    ["way", "seconds, best of 3", "peak memory, with the model (MiB)"],
+)
+assert [parameter.data_ptr() for parameter in model.parameters()] == waiting
+
+# %% jupyter={"source_hidden": true}
+fig, axes = plots.figure(7.5, 1.9, ncols=2, sharey=True)
+for axis, values, label in zip(
+    axes,
+    (best.values(), [m / size for m in memory.values()]),
+    ("seconds", "memory (1 = model)"),
+    strict=True,
+):
+    axis.barh(list(ways), list(values), color=[plots.GREY, plots.BLUE])
+    axis.set(xlabel=label)
+axes[0].invert_yaxis()
+plots.show(
+    fig,
+    alt="Two pairs of bars. The usual way takes twice the model's memory and more time; restoring "
+    "into the model takes once its memory.",
+    caption="Read into memory that is there: no second copy, and less time, though all is verified.",
+)
+
+# %% [markdown]
+# The file is read twice, once to verify and once to load; the second time it lies in the system's cache. (Values are
+# of the machine that ran this page; yours differ.)
+#
+# **Try it:** flip a byte of `big.pt` and restore again. Compare the model with what it was.
 #
 # ## 7. What meta and assign break
 #
@@ -676,6 +731,7 @@ lesson.show_source(meta_device.load_into_meta)
 # | to continue training elsewhere | model to its device, optimizer, then load both |
 # | to move a model that has an optimizer | `model.to(device)`, then `move_optimizer(optimizer)` |
 # | one copy in memory | `empty_parameters()` and `load_into_meta(model, path)` |
+# | to load into a model that trains | `restore_checkpoint(path, model)` |
 # | `assign=True` yourself | tie again, check buffers and dtypes, then build the optimizer |
 #
 # ## Your turn

@@ -16,8 +16,8 @@ def path(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("way", "load", "use"),
-    [("plain", 2, 2), ("mapped", 2, 2), ("meta_assign", 1, 1), ("checked", 1, 1),
-     ("meta_mapped_assign", 0, 1)],
+    [("plain", 2, 2), ("mapped", 2, 2), ("restored", 1, 1), ("meta_assign", 1, 1),
+     ("checked", 1, 1), ("meta_mapped_assign", 0, 1)],
 )  # fmt: skip
 def test_peaks_in_units_of_the_model(way, load, use, path):
     peaks = peak_memory("course_utils.lessons.big_model:load_and_use", way, path)
