@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, UntypedStorage
 
+from course_utils.checkpoint.assign_mark import take_out_marks
 from course_utils.checkpoint.explain import explained, with_callers_errors
 from course_utils.checkpoint.load_others import (
     CompressedError,
@@ -52,6 +53,7 @@ def load_checkpoint(
 ) -> Any:
     """Load a checkpoint with the CRC-32 of every record verified; no code in it can run.
 
+    The mark that ``load_state_dict(assign=True)`` leaves is taken out, with one warning.
     Tensors are read straight into their final memory, by several threads. On the ``"meta"``
     device they are not read, and not verified.
 
@@ -86,6 +88,12 @@ def load_open(
     file: OpenFile, map_location: Any = "cpu", *, mmap: bool = False, verify_mapped: bool = False
 ) -> Any:
     """Do what `load_checkpoint` does with a file that is open already."""
+    state = _load(file, map_location, mmap, verify_mapped)
+    take_out_marks(state, file.path)
+    return state
+
+
+def _load(file: OpenFile, map_location: Any, mmap: bool, verify_mapped: bool) -> Any:
     path = file.path
     place = with_callers_errors(map_location)
     with explained(path):
