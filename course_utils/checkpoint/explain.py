@@ -21,7 +21,9 @@ from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
     UnsafeCheckpointError,
+    UnsupportedCheckpointError,
 )
+from course_utils.files.contents import verify
 from course_utils.files.open_file import system_error
 
 REMEDY = "Use an earlier checkpoint or another copy."
@@ -81,6 +83,12 @@ def explained(path: Path) -> Iterator[None]:
             error.__cause__
         )
     except pickle.UnpicklingError as error:
+        if _verdict(path) == "plain data":
+            raise UnsupportedCheckpointError(
+                f"{path}: it is plain data, pickled in a way that torch's safe loader does not "
+                f"read ({error}). Write it anew with `ckpt convert {path.name} NEW.pt` and load "
+                "that."
+            ) from error
         raise UnsafeCheckpointError(
             f"{path}: refused, its pickle asks for more than tensors and plain containers. {error}"
         ) from error
@@ -89,9 +97,26 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         raise system_error(path, error) from error
     except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
-        raise DamagedCheckpointError(
-            f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
+        if _verdict(path) == "damaged":
+            raise DamagedCheckpointError(
+                f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
+            ) from error
+        raise UnsupportedCheckpointError(
+            f"{path}: its bytes are as they were written, but what it holds cannot be made here "
+            f"({error!r}). Use the versions of torch and of your own classes that saved it."
         ) from error
+
+
+def _verdict(path: Path) -> str:
+    """Return what the audit says, or ``"damaged"`` if a checksum does."""
+    from course_utils.safety.audit import audit  # loads files itself, and imports this
+
+    try:
+        if verify(path).damage:
+            return "damaged"
+    except CheckpointError:
+        return "damaged"
+    return audit(path).verdict.value
 
 
 def _tensors_in(path: Path, record: str) -> str:

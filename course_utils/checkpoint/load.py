@@ -14,19 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, UntypedStorage
 
+from course_utils.checkpoint.assign_mark import take_out_marks
 from course_utils.checkpoint.explain import explained, with_callers_errors
-from course_utils.checkpoint.load_unverifiable import load_unverifiable
+from course_utils.checkpoint.load_others import (
+    CompressedError,
+    load_compressed,
+    load_unverifiable,
+    say_unverifiable,
+)
 from course_utils.checkpoint.torch_versions import (
     is_meta,
     load_public,
     private_loader,
     refuse_unless_plain,
 )
-from course_utils.checkpoint.verified_read import StorageReader, memory_of
+from course_utils.checkpoint.verified_read import StorageReader, has_checksums, memory_of
 from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
-    UnsupportedCheckpointError,
 )
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
@@ -48,6 +53,7 @@ def load_checkpoint(
 ) -> Any:
     """Load a checkpoint with the CRC-32 of every record verified; no code in it can run.
 
+    The mark that ``load_state_dict(assign=True)`` leaves is taken out, with one warning.
     Tensors are read straight into their final memory, by several threads. On the ``"meta"``
     device they are not read, and not verified.
 
@@ -82,6 +88,12 @@ def load_open(
     file: OpenFile, map_location: Any = "cpu", *, mmap: bool = False, verify_mapped: bool = False
 ) -> Any:
     """Do what `load_checkpoint` does with a file that is open already."""
+    state = _load(file, map_location, mmap, verify_mapped)
+    take_out_marks(state, file.path)
+    return state
+
+
+def _load(file: OpenFile, map_location: Any, mmap: bool, verify_mapped: bool) -> Any:
     path = file.path
     place = with_callers_errors(map_location)
     with explained(path):
@@ -89,10 +101,13 @@ def load_open(
         if file.read_at(0, 4) != ZIP:
             return load_unverifiable(file, place, mmap=mmap)
         reading = partial(_read, file, place, mmap, verify_mapped)
-        with suppress(DamagedRecordError, DamagedCheckpointError):
-            return reading(stored_records(path, file, predict), predicted=True)
-        # Damaged, or laid out by another program: a stricter reading tells.
-        return reading(stored_records(path, file), predicted=False)
+        try:
+            with suppress(DamagedRecordError, DamagedCheckpointError):
+                return reading(stored_records(path, file, predict), predicted=True)
+            # Damaged, or laid out by another program: a stricter reading tells.
+            return reading(stored_records(path, file), predicted=False)
+        except CompressedError:
+            return load_compressed(file, place, mmap=mmap)
 
 
 def _read(
@@ -108,7 +123,8 @@ def _read(
     refuse_unless_plain(file)
     load = private_loader()
     tensors = [record for record in records.values() if _holds_tensor(record)]
-    with StorageReader(file.fileno(), tensors) as reader:
+    checksums = has_checksums(records.values())
+    with StorageReader(file.fileno(), tensors, checksums=checksums) as reader:
         if mmap and verify_mapped:
             reader.verify_rest()
         if load is None:
@@ -123,6 +139,8 @@ def _read(
     alignment = others.get(".storage_alignment")
     if not follows_layout(file, list(records.values()), alignment) and predicted:
         raise DamagedRecordError(None, "it is not laid out as torch does")
+    if not checksums:
+        say_unverifiable(file.path)
     return state
 
 
@@ -173,22 +191,24 @@ def _mapped(file: OpenFile) -> Callable[[Record], UntypedStorage]:
 
 
 def stored_records(path: Path, file: OpenFile, locate: Locate | None = None) -> dict[str, Record]:
-    """Return the records of an open checkpoint by name; none of them is compressed."""
+    """Return the records of an open checkpoint by name.
+
+    Raises:
+        CompressedError: one is compressed: another program packed the archive anew.
+    """
     kind, records = read_records(file, path, locate)
     if kind != CHECKPOINT:
         require_tensors(Contents(path, file, kind))
     for record in records.values():
         if record.compressed:
-            raise UnsupportedCheckpointError(
-                f"{path}: record {record.name} is compressed, which torch.save never does."
-            )
+            raise CompressedError(f"{path}: record {record.name} is compressed.")
     return records
 
 
 def read_others(file: OpenFile, records: Mapping[str, Record]) -> dict[str, bytes]:
     """Read and verify the records that are not tensors: the pickle and some short ones."""
     others = [record for record in records.values() if not _holds_tensor(record)]
-    with StorageReader(file.fileno(), others) as reader:
+    with StorageReader(file.fileno(), others, checksums=has_checksums(records.values())) as reader:
         return {record.name: bytes(memory_of(reader.take(record))) for record in others}
 
 

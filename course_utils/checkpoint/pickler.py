@@ -1,9 +1,11 @@
 """Turn a state into the pickle ``torch.save`` would write and the storages it refers to."""
 
+import copyreg
 import io
 import pickle
 import warnings
 from collections import OrderedDict
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor, UntypedStorage
 from torch.storage import TypedStorage
 
+from course_utils.checkpoint.assign_mark import reduce_ordered_dict
 from course_utils.checkpoint.torch_versions import refused_names, skips_data
 from course_utils.formats.garbage import collector_paused
 
@@ -21,6 +24,9 @@ class LeaveItToTorchError(Exception):
 
 class PickledState:
     """A state as its pickle and the storages to which that refers, in order.
+
+    Attributes:
+        was_marked: whether the mark of ``load_state_dict(assign=True)`` was left out.
 
     Args:
         state: as for ``save_checkpoint``.
@@ -38,6 +44,7 @@ class PickledState:
         with collector_paused():
             pickler.dump(state)
         self.pickle, self.storages = buffer.getvalue(), pickler.storages
+        self.was_marked = bool(pickler.marks)
         _warn_if_refused(pickler.imported, self.pickle)
 
 
@@ -50,6 +57,9 @@ class _Pickler(pickle.Pickler):
 
     def __init__(self, buffer: io.BytesIO) -> None:
         super().__init__(buffer, protocol=2)
+        self.marks: list[bool] = []
+        reduce = partial(reduce_ordered_dict, note=self.marks)
+        self.dispatch_table = {**copyreg.dispatch_table, OrderedDict: reduce}
         self.storages: list[UntypedStorage] = []
         self.imported: set[Any] = set()
         self._keys: dict[int, str] = {}

@@ -19,8 +19,10 @@ from typing import Any
 from course_utils.checkpoint import read_into
 from course_utils.checkpoint.explain import explained
 from course_utils.checkpoint.load import load_checkpoint, read_others, stored_records
+from course_utils.checkpoint.load_others import CompressedError
 from course_utils.checkpoint.restore_plan import Plan
 from course_utils.checkpoint.saved_tensors import NotInPlaceError
+from course_utils.checkpoint.verified_read import has_checksums
 from course_utils.errors import DamagedCheckpointError, DamagedRecordError
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
@@ -94,11 +96,14 @@ def _planned(file: OpenFile, target: Any) -> Plan:
     if file.read_at(0, 4) != ZIP:
         kind = require_tensors(open_contents(file, file.path)).kind
         raise NotInPlaceError(f"it is a {kind}")
-    with suppress(DamagedRecordError, DamagedCheckpointError):
-        plan = _plan_by(file, target, stored_records(file.path, file, predict))
-        if plan:
-            return plan
-    plan = _plan_by(file, target, stored_records(file.path, file), predicted=False)
+    try:
+        with suppress(DamagedRecordError, DamagedCheckpointError):
+            plan = _plan_by(file, target, stored_records(file.path, file, predict))
+            if plan:
+                return plan
+        plan = _plan_by(file, target, stored_records(file.path, file), predicted=False)
+    except CompressedError:
+        raise NotInPlaceError("its records are compressed") from None
     assert plan
     return plan
 
@@ -107,6 +112,8 @@ def _plan_by(
     file: OpenFile, target: Any, records: dict[str, Record], *, predicted: bool = True
 ) -> Plan | None:
     """Return the plan; None if the records are not where they were predicted."""
+    if not has_checksums(records.values()):
+        raise NotInPlaceError("it has no checksums")
     others = read_others(file, records)
     if others.get("byteorder", b"little").decode() != sys.byteorder:
         raise NotInPlaceError("its numbers are of the other byte order")

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import torch
 from zlib_ng import zlib_ng
 
+from course_utils.checkpoint.assign_mark import say_mark
 from course_utils.checkpoint.pickler import LeaveItToTorchError, PickledState
 from course_utils.checkpoint.torch_versions import storage_alignment
 from course_utils.files.durable import write_atomically
@@ -47,6 +48,8 @@ def save_pickled(path: str | os.PathLike[str], state: PickledState) -> None:
     _refuse_alignment(storage_alignment())
     size = len(state.pickle) + sum(map(len, state.storages))
     write_atomically(path, lambda file: _write_archive(state, file), size=size)
+    if state.was_marked:
+        say_mark(path, "Not saved with it")
 
 
 def _write_archive(state: PickledState, file: BinaryIO) -> None:

@@ -5,6 +5,7 @@ import errno
 import mmap
 import os
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +29,11 @@ class StorageReader:
     Args:
         descriptor: of the open file.
         records: those to read.
+        checksums: whether the file has any; else only sizes are verified.
     """
 
-    def __init__(self, descriptor: int, records: list[Record]) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, records: list[Record], *, checksums: bool = True) -> None:
+        self._descriptor, self._checksums = descriptor, checksums
         self._waiting = deque(records)
         self._begun: dict[str, _Read] = {}
         self._ahead = 0
@@ -50,7 +52,7 @@ class StorageReader:
         self._ahead -= read.record.size
         while self._waiting and self._ahead < AHEAD:
             self._begin(self._waiting.popleft())
-        _finish(read, self._descriptor)
+        _finish(read, self._descriptor, self._checksums)
         return read.storage
 
     def verify_rest(self) -> None:
@@ -91,7 +93,12 @@ class _Read:
     parts: list[tuple[Future[int], int]] = field(default_factory=list)  # CRC-32s, lengths
 
 
-def _finish(read: _Read, descriptor: int) -> None:
+def has_checksums(records: Iterable[Record]) -> bool:
+    """Whether a file was saved with checksums: without them, all are zero."""
+    return any(record.crc32 for record in records if record.size)
+
+
+def _finish(read: _Read, descriptor: int, checksums: bool) -> None:
     """Wait for a record's bytes and compare their CRC-32 with the directory's."""
     record = read.record
     try:
@@ -106,7 +113,7 @@ def _finish(read: _Read, descriptor: int) -> None:
         if error.errno != errno.EIO:
             raise  # the system's or the network's trouble: it says nothing of the file
         raise DamagedRecordError(record.name, f"the disk cannot read it ({error})") from error
-    if crc32 != record.crc32:
+    if checksums and crc32 != record.crc32:
         raise DamagedRecordError(record.name, "its bytes have changed, the CRC-32 differs")
 
 

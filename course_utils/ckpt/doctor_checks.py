@@ -11,12 +11,12 @@ from course_utils.ckpt.wrappers import find_wrapped, strips_rightly
 from course_utils.formats.contents import CHECKPOINTS, SAFETENSORS, Contents
 from course_utils.formats.dtypes import PER_BYTE, is_float
 from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.wrappers import ASSIGN_MARK
 
 WASTE = 4096  # bytes that no tensor shows, below which nobody need care
 LARGE = 64 << 10  # bytes of a record, below which storing it twice costs nothing
 BLOCK = 1 << 20
 DTENSOR = "torch.distributed.tensor.DTensor"
-MARK = "assign_to_params_buffers"
 Check = Callable[[Contents, Parts], Iterator[Complaint]]
 
 
@@ -182,14 +182,14 @@ def _marks(_: Contents, parts: Parts) -> Iterator[Complaint]:
         attributes = getattr(state, "state", None) or {}
         metadata = attributes.get("_metadata")
         entries = metadata.values() if isinstance(metadata, dict) else ()
-        if any(isinstance(entry, dict) and entry.get(MARK) for entry in entries):
+        if any(isinstance(entry, dict) and entry.get(ASSIGN_MARK) for entry in entries):
             where = f"'{path}'" if path else "the state_dict"
             yield warning(
                 "assign",
                 f"load_state_dict(assign=True) left a mark in {where}: every load from it assigns "
                 "too, and an optimizer built before keeps the old parameters",
                 "before loading: for entry in state_dict._metadata.values(): "
-                f'entry.pop("{MARK}", None)',
+                f'entry.pop("{ASSIGN_MARK}", None)',
             )
 
 

@@ -81,6 +81,11 @@ def read_record(checkpoint: Path) -> dict[str, Part]:
     path = checkpoint / RECORD
     try:
         files = json.loads(path.read_bytes())["files"]
+        for name in files:
+            if (
+                Path(name).name != name or name == ".."
+            ):  # an absolute path, or one that leads out of the folder
+                raise ValueError(f"{name!r} is no name of a file in the folder")
         return {str(name): Part(**part) for name, part in files.items()}
     except FileNotFoundError:
         raise MissingCheckpointError(

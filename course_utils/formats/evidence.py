@@ -33,6 +33,21 @@ class Evidence:
             self.findings[Finding(verdict, where, reason)] = None
             self.verdict = max(self.verdict, verdict, key=lambda v: v.rank)
 
+    def no_checkpoint(self, where: str, reason: str) -> None:
+        """Say that this is no checkpoint; whatever worse is found counts for more."""
+        if self.verdict is Verdict.PLAIN_DATA:
+            self.verdict = Verdict.NOT_A_CHECKPOINT
+        self.findings[Finding(Verdict.NOT_A_CHECKPOINT, where, reason)] = None
+
+    def code_of(self, other: "Evidence") -> None:
+        """Take over what would run code, and nothing else."""
+        self.imports |= other.imports
+        self.calls.update(other.calls)
+        self.nested += other.nested
+        for finding in other.findings:
+            if finding.verdict is Verdict.WOULD_RUN_CODE:
+                self.add(*finding)
+
     def pickle(self, file: Window, where: str) -> Pickle:
         """Scan a pickle from the file's position on, and add what there is to say about it."""
         content = scan_next(file)

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from course_utils.formats.pickle_nodes import Call, MalformedPickleError, describe
+from course_utils.formats.pickle_nodes import Call, TooMuchError, describe
 from course_utils.formats.tensors import OtherTensor, TensorInfo, tensor_at
 
 DEPTH = 2000  # of nested containers; Python's own pickler gives up earlier
 PATH = 65536  # characters in the dotted path of a tensor
-SMALL = 10_000  # places visited in the smallest of files before references count as endless
+SMALL = 200_000  # places visited in the smallest of files before references count as endless
 
 
 class Found(NamedTuple):
@@ -34,7 +34,8 @@ def find_tensors(root: Any, *, limit: int) -> Found:
         limit: most places to visit; a pickle of n bytes has no honest use for more than n.
 
     Raises:
-        MalformedPickleError: a tensor makes no sense, or references multiply beyond ``limit``.
+        MalformedPickleError: a tensor makes no sense.
+        TooMuchError: references multiply beyond ``limit``.
     """
     tensors: dict[str, TensorInfo] = {}
     others: dict[str, OtherTensor] = {}
@@ -78,7 +79,7 @@ def _walk(root: Any, limit: int) -> Iterator[tuple[str, TensorInfo | OtherTensor
         # References to one node cost two bytes each, so all work they cause is counted.
         spent += 1 + _length(node) + len(path) // 8
         if spent > max(limit, SMALL):
-            raise MalformedPickleError("its references multiply without end")
+            raise TooMuchError("its references multiply without end")
         found = tensor_at(path, node) if isinstance(node, Call) else None
         if found is not None:
             yield path, found._replace(node=node) if isinstance(found, OtherTensor) else found
@@ -86,9 +87,7 @@ def _walk(root: Any, limit: int) -> Iterator[tuple[str, TensorInfo | OtherTensor
             continue
         inside = (above[0] + 1 if above else 1, id(node), above)
         if inside[0] > DEPTH or len(path) > PATH:
-            raise MalformedPickleError(
-                f"containers nested more than {DEPTH} deep, or endless names"
-            )
+            raise TooMuchError(f"containers nested more than {DEPTH} deep, or endless names")
         pending += [(path, key, child, inside) for key, child in reversed(_children(node))]
 
 

@@ -57,6 +57,8 @@ def judge(content: Pickle, where: str) -> Iterator[tuple[Finding, Call | None]]:
         verdict, problem = _judge_call(call)
         if verdict is not Verdict.PLAIN_DATA:
             yield Finding(verdict, where, problem or f"calls {show(call)}"), call
+    for name in sorted({modern_name(target) for target in content.changed}):
+        yield Finding(Verdict.WOULD_RUN_CODE, where, f"changes {name}, which it imports"), None
     if content.problem:
         yield Finding(Verdict.DAMAGED, where, content.problem), None
 
@@ -114,6 +116,7 @@ VALUE_TYPES = frozenset(
     numpy._core.multiarray._reconstruct numpy._core.multiarray.scalar
     numpy.core.numeric._frombuffer numpy._core.numeric._frombuffer
     argparse.Namespace types.SimpleNamespace decimal.Decimal fractions.Fraction uuid.UUID
+    torch.nested._internal.nested_tensor._rebuild_njt
     torch.storage._load_from_bytes torch.torch_version.TorchVersion""".split()  # noqa: SIM905
 )
 
@@ -158,6 +161,8 @@ def _judge_allowed(name: str, call: Call) -> tuple[Verdict, str | None]:
             return Verdict.DAMAGED, str(error)
     if name == "torch._utils._rebuild_nested_tensor":
         return Verdict.NEEDS_GLOBALS, "holds a nested tensor, whose offsets nothing checks"
+    if name == "torch._tensor._rebuild_from_type_v2" and not _is_rebuild_of_torch(call.arguments):
+        return _judge_inner(call)
     accepts = _CALLS.get(name)
     usual = accepts is not None and isinstance(call.arguments, tuple) and accepts(call.arguments)
     if usual and call.state is None and not call.items:
@@ -184,8 +189,16 @@ def _is_codec(name: Any) -> bool:
     return isinstance(name, str) and name in ("latin1", "latin-1", "utf-8", "ascii")
 
 
-def _is_rebuild(arguments: tuple[Any, ...]) -> bool:
-    """``_rebuild_from_type_v2(function, type, arguments, state)`` calls a function of its own."""
+def _judge_inner(call: Call) -> tuple[Verdict, str | None]:
+    """Judge the function that ``_rebuild_from_type_v2(function, type, arguments, state)`` calls."""
+    match call.arguments:
+        case (Global() as function, Global(), tuple() as arguments, _):
+            inner = Call(function, arguments)
+            return _judge_call(inner)[0], f"calls {show(inner)}"
+    return Verdict.WOULD_RUN_CODE, None
+
+
+def _is_rebuild_of_torch(arguments: Any) -> bool:
     match arguments:
         case (Global(module="torch._utils", name=name), Global(), tuple(), _):
             return name.startswith("_rebuild_") and f"torch._utils.{name}" in TORCH_ALLOWS
@@ -215,7 +228,7 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], bool]] = {
     "torch.device": lambda a: bool(a) and isinstance(a[0], str),
     "torch.serialization._get_layout": _one(str),
     "torch.nn.parameter.Parameter": lambda a: bool(a) and isinstance(a[0], Call),
-    "torch._tensor._rebuild_from_type_v2": _is_rebuild,
+    "torch._tensor._rebuild_from_type_v2": _is_rebuild_of_torch,
     **{
         f"torch._utils.{name}": _any
         for name in [

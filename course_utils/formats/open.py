@@ -1,7 +1,7 @@
 """Says what a file is, by its content, and describes what it holds."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from course_utils.errors import (
@@ -27,7 +27,7 @@ from course_utils.formats.garbage import collector_paused
 from course_utils.formats.legacy import Legacy, is_legacy, read_stream
 from course_utils.formats.legacy_tar import is_checkpoint, members_of, read_tar
 from course_utils.formats.pickle import read_pickle
-from course_utils.formats.pickle_nodes import MalformedPickleError
+from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
 from course_utils.formats.safetensors import (
     MalformedHeaderError,
     UnknownDtypeError,
@@ -39,6 +39,7 @@ from course_utils.formats.tensors import TensorInfo
 from course_utils.formats.zip import (
     EMPTY_ZIP,
     ZIP,
+    ForeignZipError,
     Locate,
     MalformedZipError,
     Record,
@@ -92,6 +93,11 @@ def require_tensors(contents: Contents) -> Contents:
     Raises:
         UnsupportedCheckpointError, NotACheckpointError: they are not; says what the file is.
     """
+    if contents.kind == OTHER_ZIP:
+        raise NotACheckpointError(
+            f"{contents.path} is {zip_name(contents.records)} without data.pkl, so torch.save did "
+            "not write it."
+        )
     if contents.kind in (*CHECKPOINTS, SAFETENSORS):
         return contents
     raise _NOT_OPENED[contents.kind](contents.path)
@@ -104,6 +110,32 @@ def zip_kind(names: Iterable[str]) -> str:
     if "archive_format" in names or "serialized_exported_program.json" in names:
         return PROGRAM
     return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
+
+
+def zip_name(names: Collection[str]) -> str:
+    """Say what another archive is, by the names of its records."""
+    if names and all(name.endswith(".npy") for name in names):
+        return "a NumPy archive (.npz)"
+    if names and {name.rpartition("/")[2] for name in names} <= _BEFORE_PICKLE:
+        return "what a torch.save that failed has left: an archive"
+    for what, marks in _OTHERS.items():
+        if all(any(name.endswith(mark) for name in names) for mark in marks):
+            return what
+    return "a zip file"
+
+
+_BEFORE_PICKLE = {
+    ".format_version",
+    ".storage_alignment",
+    "byteorder",
+    "version",
+    "serialization_id",
+}
+_OTHERS = {
+    "a Python wheel": [".dist-info/WHEEL"],
+    "a Keras model (.keras)": ["config.json", ".weights.h5"],
+    "a TorchServe archive (.mar)": ["MAR-INF/MANIFEST.json"],
+}
 
 
 def read_records(
@@ -119,6 +151,10 @@ def read_records(
     """
     try:
         records = read_directory(source, locate)
+    except ForeignZipError as error:
+        raise NotACheckpointError(
+            f"{path} is a zip file, and no checkpoint: {error}. Unpack it first."
+        ) from None
     except MalformedZipError as error:
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
@@ -153,6 +189,8 @@ def _open_zip(source: Source, path: Path) -> Contents:
     try:
         content = read_pickle(pickle)
         found = find_tensors(content.root, limit=len(pickle))
+    except TooMuchError as error:
+        raise UnsupportedCheckpointError(f"{path}: its data.pkl is not read: {error}.") from None
     except MalformedPickleError as error:
         raise DamagedCheckpointError(
             f"{path}: its data.pkl is damaged: {error}. {REMEDY}"
@@ -178,6 +216,8 @@ def _open_old(source: Source, path: Path, kind: str, read: Callable[[Window], Le
     try:
         content, pickle, records = read(Window(source))
         found = find_tensors(content.root, limit=len(pickle))
+    except TooMuchError as error:
+        raise UnsupportedCheckpointError(f"{path}: its pickle is not read: {error}.") from None
     except MalformedPickleError as error:
         raise DamagedCheckpointError(f"{path} is damaged: {error}. {REMEDY}") from None
     return Contents(
@@ -233,8 +273,5 @@ _NOT_OPENED: dict[str, Callable[[Path], Exception]] = {
     ),
     PICKLE: lambda path: NotACheckpointError(
         f"{path} is a plain pickle, which torch.save did not write. See what `ckpt audit` says."
-    ),
-    OTHER_ZIP: lambda path: NotACheckpointError(
-        f"{path} is a zip file without data.pkl, so torch.save did not write it."
     ),
 }

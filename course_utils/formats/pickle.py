@@ -6,7 +6,7 @@ Time and memory are bounded by the length of the pickle.
 import io
 import pickletools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from course_utils.formats.pickle_instructions import run
@@ -37,6 +37,7 @@ class Pickle:
         persistent: every reference to something outside.
         length: bytes up to and with the STOP opcode, or up to where it stops making sense.
         problem: why it stops making sense; None for a pickle that can be read to its end.
+        changed: what it would import and then change: a class, say, or a dict of a module.
     """
 
     root: Any
@@ -45,6 +46,7 @@ class Pickle:
     persistent: list[PersistentId]
     length: int
     problem: str | None = None
+    changed: list[Any] = field(default_factory=list)
 
 
 def read_pickle(data: bytes) -> Pickle:
@@ -54,8 +56,8 @@ def read_pickle(data: bytes) -> Pickle:
         MalformedPickleError: it is truncated, or an instruction makes no sense.
     """
     content = scan_pickle(io.BytesIO(data))
-    if content.problem:
-        raise MalformedPickleError(content.problem)
+    if content.problem or content.changed:
+        raise MalformedPickleError(content.problem or f"changes {content.changed[0]}")
     return content
 
 
@@ -79,8 +81,9 @@ def scan_pickle(file: BinaryIO, machine: Machine | None = None) -> Pickle:
     except Exception as error:  # a stack that is empty, a memo without the entry, …
         problem = f"unreadable near byte {file.tell() - start}: {type(error).__name__}: {error}"
     return Pickle(
-        root, machine.globals, machine.calls, machine.persistent, file.tell() - start, problem
-    )
+        root, machine.globals, machine.calls, machine.persistent, file.tell() - start,
+        machine.problem or problem, machine.changed,
+    )  # fmt: skip
 
 
 def scan_next(file: Window, machine: Machine | None = None) -> Pickle:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from course_utils.formats.pickle_arguments import reader_of
-from course_utils.formats.pickle_machine import Machine, hashable
+from course_utils.formats.pickle_machine import Machine
 from course_utils.formats.pickle_nodes import MalformedPickleError
 
-MAX_OPCODES = 20_000_000  # a checkpoint of 20,000 tensors has 600,000
+MAX_OPCODES = 200_000_000  # a checkpoint of 20,000 tensors has 600,000
 
 
 def run(machine: Machine, file: BinaryIO) -> Any:
@@ -42,6 +42,11 @@ def _wrap(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:
         machine.stack.append(made)
 
     return act
+
+
+def _frozen_set(machine: Machine, _: Any) -> None:
+    items = machine.pop_mark()
+    machine.stack.append(frozenset(map(machine.key, items)))
 
 
 def _tuple_of(count: int) -> Callable[[Machine, Any], None]:
@@ -102,7 +107,7 @@ _ACT: dict[str, Callable[[Machine, Any], None]] = {
     "DICT": Machine.make_dict,
     "LIST": _wrap(list),
     "TUPLE": _wrap(tuple),
-    "FROZENSET": _wrap(lambda items: frozenset(map(hashable, items))),
+    "FROZENSET": _frozen_set,
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),

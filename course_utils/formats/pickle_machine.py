@@ -20,7 +20,8 @@ ORDERED_DICT = Global("collections", "OrderedDict")
 NEWEST = 5  # protocol
 KEY_ITEMS = 100  # in a tuple used as a key; shared parts can make it exponentially large
 KEY_DEPTH = 16  # of tuples in such a key; hashing one nested a million deep would crash Python
-KEY_INTEGER = 2**63  # larger integers can be made to collide, or to take long to hash
+KEY_INTEGER = 2**64  # larger integers can be made to collide, or to take long to hash
+HUGE_KEYS = 1000  # so many of them do no harm
 
 
 class Machine:
@@ -31,6 +32,8 @@ class Machine:
         globals: everything imported so far.
         calls: everything called so far.
         persistent: every reference to something outside so far.
+        changed: what was imported and would then itself be changed.
+        problem: the first thing that makes no sense, and yet does not stop an unpickler.
         frame_end: position at which the present frame ends, None outside of frames.
     """
 
@@ -41,21 +44,29 @@ class Machine:
         self.globals: set[Global] = set()
         self.calls: list[Call] = []
         self.persistent: list[PersistentId] = []
+        self.changed: list[Any] = []
         self.frame_end: int | None = None
+        self.problem: str | None = None
+        self._huge_keys = 0
 
     def fresh(self) -> "Machine":
         """Return a machine of the same kind that has done nothing yet."""
         return type(self)()
 
-    def check_frame(self, position: int) -> None:
-        """Refuse a frame that ends inside an instruction.
+    def complain(self, problem: str) -> None:
+        """Note what is wrong, and go on where an unpickler would go on."""
+        self.problem = self.problem or problem
 
-        CPython's unpickler then loses the bytes it has not used yet, and reads other instructions.
+    def check_frame(self, position: int) -> None:
+        """Complain of a frame that ends inside an instruction.
+
+        CPython's faster unpickler then loses the bytes it has not used yet, and reads other
+        instructions; the slower one reads on as is done here.
         """
         if self.frame_end is None or position < self.frame_end:
             return
         if position > self.frame_end:
-            raise MalformedPickleError("an instruction crosses the end of its frame")
+            self.complain("an instruction crosses the end of its frame")
         self.frame_end = None
 
     def protocol(self, number: int) -> None:
@@ -64,7 +75,7 @@ class Machine:
 
     def frame(self, end: int) -> None:
         if self.frame_end is not None:
-            raise MalformedPickleError("a frame begins inside another")
+            self.complain("a frame begins inside another")
         self.frame_end = end
 
     def push(self, value: Any) -> None:
@@ -144,9 +155,10 @@ class Machine:
 
     def call(self, function: Any, arguments: Any, opcode: str) -> None:
         if function == ORDERED_DICT:
-            made_dict = _ordered_dict(arguments)
-            if made_dict is not None:
-                self.stack.append(made_dict)
+            pairs = _pairs_of(arguments)
+            if pairs is not None:
+                self.stack.append(OrderedDictNode())
+                self.set_pairs(pairs)
                 return
         made = Call(function, arguments, opcode)
         self.calls.append(made)
@@ -161,7 +173,7 @@ class Machine:
             # A second BUILD would run a second __setstate__: keep both.
             target.state = state if target.state is None else Twice((target.state, state))
         else:
-            raise MalformedPickleError(f"sets attributes on a {type(target).__name__}")
+            self.change(target, "sets attributes on")
 
     def append(self, _: Any) -> None:
         self.extend_top([self.stack.pop()])
@@ -174,11 +186,11 @@ class Machine:
         if isinstance(target, list):
             target.extend(values)
         elif isinstance(target, set):
-            target.update(map(hashable, values))
+            target.update(map(self.key, values))
         elif isinstance(target, Call):
             target.items.extend((APPENDED, value) for value in values)
         else:
-            raise MalformedPickleError(f"appends to a {type(target).__name__}")
+            self.change(target, "appends to")
 
     def set_item(self, _: Any) -> None:
         self.set_pairs(list(self.take(2)))
@@ -191,11 +203,35 @@ class Machine:
         pairs = zip(flat[::2], flat[1::2], strict=True)
         if isinstance(target, dict):
             for key, value in pairs:
-                target[key if type(key) is str else hashable(key)] = value
+                target[key if type(key) is str else self.key(key)] = value
         elif isinstance(target, Call):
             target.items.extend(pairs)
         else:
-            raise MalformedPickleError(f"sets items on a {type(target).__name__}")
+            self.change(target, "sets items on")
+
+    def change(self, target: Any, what: str) -> None:
+        """Note that something is changed that a checkpoint never changes.
+
+        Imported things are real for an unpickler: a class, or a dict such as ``os.environ``.
+        """
+        if isinstance(target, Global):
+            self.changed.append(target)
+        else:
+            self.complain(f"{what} a {type(target).__name__}")
+
+    def key(self, value: Any) -> Any:
+        """Return a value that can be hashed without harm; one in its place if it cannot."""
+        if type(value) is int and abs(value) > KEY_INTEGER:
+            self._huge_keys += 1
+            if self._huge_keys > HUGE_KEYS:
+                self.complain(f"uses more than {HUGE_KEYS:,} integers beyond 64 bits as keys")
+                return Unhashed(value)
+            return value
+        try:
+            return hashable(value)
+        except MalformedPickleError as error:
+            self.complain(str(error))
+            return Unhashed(value)
 
     def refer(self, _: Any) -> None:
         self.refer_to(self.stack.pop())
@@ -210,17 +246,21 @@ class Machine:
         self.set_pairs(flat)
 
 
-def _ordered_dict(arguments: Any) -> OrderedDictNode | None:
-    """Return the dict that a call makes: of nothing, or of pairs, as Python 2 pickled it."""
+def _pairs_of(arguments: Any) -> list[Any] | None:
+    """Return keys and values in turn for a call of nothing, or of pairs, as Python 2 wrote it."""
     match arguments:
         case ():
-            return OrderedDictNode()
+            return []
         case ([*pairs],) if all(type(pair) is list and len(pair) == 2 for pair in pairs):
-            made = OrderedDictNode()
-            for key, value in pairs:
-                made[hashable(key)] = value
-            return made
+            return [part for pair in pairs for part in pair]
     return None
+
+
+class Unhashed:
+    """Stands for a key that is not hashed, as that might take for ever."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 def hashable(value: Any) -> Any:

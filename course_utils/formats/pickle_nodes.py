@@ -8,6 +8,10 @@ class MalformedPickleError(ValueError):
     """The bytes are not a pickle that any unpickler would read to its end."""
 
 
+class TooMuchError(MalformedPickleError):
+    """The pickle asks for more work than any checkpoint is known to need."""
+
+
 @dataclass(frozen=True, slots=True)
 class Global:
     """A function or class that loading would import."""

@@ -24,16 +24,23 @@ from course_utils.formats.exported_program import NATIVE, program_problems
 from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
 from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
-from course_utils.formats.open import zip_kind
+from course_utils.formats.open import LARGEST_PICKLE, zip_kind, zip_name
 from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import storage_of
-from course_utils.formats.zip import ZIP, MalformedZipError, Record, read_directory
+from course_utils.formats.zip import (
+    ZIP,
+    ForeignZipError,
+    MalformedZipError,
+    Record,
+    end_of_archive,
+    read_directory,
+)
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files
-MOST_PICKLES = 1000  # one after the other in one file
+MOST_PICKLES = 100_000  # one after the other in one file
 PICKLES = (".pkl", ".pickle", ".debug_pkl", ".pt", ".pth", ".bin")
 
 
@@ -121,27 +128,40 @@ def _inspect_pickles(file: Window, where: str, evidence: Evidence) -> bool:
     for number in range(MOST_PICKLES):
         content = scan_next(file)
         whole = content.problem is None and (marked or file.tell() == file.size)
-        if not (whole or content.calls or (marked and not number)):
+        acts = content.calls or content.changed
+        if not (whole or acts or (marked and not number)):
             return number > 0  # text, or the tensors that follow the pickles
         evidence.judge(content, f"{where}pickle")
         if content.persistent:
             evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
         if content.problem or file.tell() >= file.size:
-            break
+            return True
+    unread = f"holds more than {MOST_PICKLES:,} pickles: the rest is not read, and may run code"
+    evidence.no_checkpoint(where, unread)
     return True
 
 
 def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> str:
     try:
         records = read_directory(file)
+    except ForeignZipError as error:
+        evidence.no_checkpoint(where, f"is a zip file that torch cannot read: {error}")
+        return OTHER_ZIP
     except MalformedZipError as error:
         evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
         return OTHER_ZIP
+    end = end_of_archive(file)
+    tail = file.part(end, file.size - end)
+    if tail.size and _inspect_pickles(tail, f"{where}after its end: ", evidence):
+        evidence.add(Verdict.DAMAGED, where, "is a zip file and a pickle at once")
     prefix = records[0].name.partition("/")[0] + "/" if records else ""
     parts = {record.name.removeprefix(prefix): record for record in records}
+    kind = zip_kind(parts)
+    if kind == OTHER_ZIP:
+        _inspect_other_zip(file, {r.name: r for r in records}, where, evidence, depth)
+        return kind
     if not all(record.name.startswith(prefix) for record in records):
         evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
-    kind = zip_kind(parts)
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
         evidence.add(
             Verdict.WOULD_RUN_CODE,
@@ -157,6 +177,19 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
     elif kind == PROGRAM:
         _inspect_program(file, parts, where, evidence)
     return kind
+
+
+def _inspect_other_zip(
+    file: Window, parts: dict[str, Record], where: str, evidence: Evidence, depth: int
+) -> None:
+    """Look for code in an archive that torch would not load; nothing else in it is our business."""
+    inside = Evidence()
+    for name, record in parts.items():
+        _inspect_record(file, name, record, OTHER_ZIP, where, inside, depth)
+    evidence.code_of(inside)
+    what = zip_name(parts)
+    if not where:
+        evidence.no_checkpoint(where, f"is {what} without data.pkl: torch.save did not write it")
 
 
 def _inspect_record(
@@ -184,15 +217,13 @@ def _inspect_checkpoint(
     file: Window, parts: dict[str, Record], where: str, evidence: Evidence
 ) -> None:
     place = f"{where}data.pkl"
-    for name, record in parts.items():
-        if record.compressed:
-            evidence.add(Verdict.DAMAGED, f"{where}{name}", "is compressed; torch.save never does")
     data = _content(file, parts["data.pkl"])
-    if data is None or data.size > LARGEST_PART:
+    if data is None or data.size > LARGEST_PICKLE:
         evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
         return
     data = Memory(data.everything())
-    if crc32(data.everything()) != parts["data.pkl"].crc32:
+    checksums = any(record.crc32 for record in parts.values() if record.size)
+    if checksums and crc32(data.everything()) != parts["data.pkl"].crc32:
         evidence.add(Verdict.DAMAGED, place, "does not match its checksum")
     _compare_storages(evidence.pickle(data, place), parts, place, evidence)
 

@@ -87,7 +87,7 @@ def check_bookkeeping(source: Source, records: list[Record], alignment: int = AL
     if changed:
         raise DamagedRecordError(changed[0].name, "its header has changed")
     expected = directory(entries, end)
-    if source.read_at(end, len(expected) + 1) != expected:
+    if source.read_at(end, len(expected)) != expected:
         raise DamagedRecordError(None, "it does not fit the records")
     return True
 

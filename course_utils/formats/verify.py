@@ -13,7 +13,7 @@ from course_utils.errors import DamagedRecordError
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import CHECKPOINT, Contents, unpack
 from course_utils.formats.torch_layout import follows_layout
-from course_utils.formats.zip import Record
+from course_utils.formats.zip import Record, end_of_archive
 
 BLOCK = 2 << 20  # bytes of a record in memory at a time
 
@@ -88,7 +88,9 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     if not contents.records or not contents.checksums:
         kind = "file saved without them" if contents.kind == CHECKPOINT else contents.kind
         reason = f"a {kind} has no checksums: its structure was checked, its bytes cannot be"
-        layout = list(_layout(contents)) if contents.kind == CHECKPOINT else []
+        layout = []
+        if contents.kind == CHECKPOINT:
+            layout = [*_layout(contents), *_after_the_end(contents)]
         return Verification((*layout, Finding(Severity.NOTE, None, reason)), 0)
     stored = [record for record in contents.records.values() if not record.compressed]
     findings = []
@@ -98,7 +100,7 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
         if record.compressed:
             findings += _unpacked(contents, record)
     if not findings:
-        findings = list(_layout(contents))
+        findings = [*_layout(contents), *_after_the_end(contents)]
     return Verification(tuple(findings), len(contents.records))
 
 
@@ -131,6 +133,13 @@ def _layout(contents: Contents) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, error.record, error.reason)
     except OSError as error:
         yield Finding(Severity.ERROR, None, f"the disk cannot read it ({error})")
+
+
+def _after_the_end(contents: Contents) -> Iterator[Finding]:
+    count = contents.source.size - end_of_archive(contents.source)
+    if count:
+        what = f"{count:,} bytes follow the end of the archive, which nothing reads and checks"
+        yield Finding(Severity.NOTE, None, what)
 
 
 def _one_by_one(contents: Contents) -> Checksums:

@@ -29,13 +29,17 @@ FOLDER = 0x10  # MS-DOS attribute
 SIZES_FOLLOW = 0x08  # flag: the header says 0 for the sizes, which follow the data
 UTF8 = 0x800  # flag: the name is UTF-8, else cp437
 UNREADABLE = 0x2061  # flags: encrypted, patched, strongly encrypted, masked
-STORED = 0
+STORED, DEFLATED = 0, 8
 NEWEST = 63  # version needed to extract: of the format as it is known here
 FULL, FULL16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
 
 
 class MalformedZipError(ValueError):
     """The directory contradicts itself or the file, or could be read in two ways."""
+
+
+class ForeignZipError(MalformedZipError):
+    """It is a zip file as torch never writes or reads one: encrypted, say."""
 
 
 class Record(NamedTuple):
@@ -113,12 +117,29 @@ def read_directory(source: Source, locate: Locate | None = None) -> list[Record]
     return records
 
 
+def end_of_archive(source: Source) -> int:
+    """Return where an archive ends; what follows is read by nobody.
+
+    Raises:
+        MalformedZipError: it was cut off, or what follows looks like an archive too.
+    """
+    end = source.read_at(max(0, source.size - END.size), END.size)
+    if end.startswith(EMPTY_ZIP) and end.endswith(b"\0\0"):
+        return source.size
+    count = min(source.size, END.size + FULL16)  # readers look no further for it
+    tail = source.read_at(source.size - count, count)
+    at = tail.rfind(EMPTY_ZIP)
+    if at < 0 or at + END.size > len(tail):
+        raise MalformedZipError("the end of its directory is missing: it was cut off")
+    if b"PK" in tail[at + END.size :]:
+        raise MalformedZipError("another archive seems to follow its end")
+    return source.size - count + at + END.size
+
+
 def _find_directory(source: Source) -> tuple[int, int, int]:
     """Return start, length and entries of the only directory, which must fill the end."""
-    stop = source.size - END.size
-    signature, *disks, here, count, length, start, comment = _unpack(END, source, stop)
-    if signature != b"PK\5\6" or comment:
-        raise MalformedZipError("the end of its directory is missing: it was cut off")
+    stop = end_of_archive(source) - END.size
+    _, *disks, here, count, length, start, _ = _unpack(END, source, stop)
     place = stop - END64_LOCATOR.size
     signature, _, end64, total = _unpack(END64_LOCATOR, source, place, optional=True)
     if signature == b"PK\6\7":
@@ -146,9 +167,11 @@ def _entries(directory: bytes) -> Iterator[Entry]:
         if signature != b"PK\1\2":
             raise MalformedZipError("its directory is unreadable")
         if flags & UNREADABLE:
-            raise MalformedZipError("a record is encrypted, or a patch of another file")
+            raise ForeignZipError("a record is encrypted, or a patch of another file")
         if needed > NEWEST or disk:
-            raise MalformedZipError("its directory needs a newer reader, or another disk")
+            raise ForeignZipError("its directory needs a newer reader, or another disk")
+        if method not in (STORED, DEFLATED):
+            raise ForeignZipError(f"its records are compressed by method {method}")
         start = position + CENTRAL_HEADER.size
         name_end, extra_end = start + lengths[0], start + lengths[0] + lengths[1]
         position = extra_end + lengths[2]

@@ -20,7 +20,7 @@ from course_utils.formats.judge import Verdict
 from course_utils.safety.audit import audit_open
 
 LIMIT = 64 * 2**30  # bytes of file that `load_untrusted` reads, if not told otherwise
-DEEPEST = 256  # containers in containers; real checkpoints stay below ten
+DEEPEST = 256  # tuples in tuples; real checkpoints stay below ten
 
 
 def load_untrusted(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Any:
@@ -57,7 +57,7 @@ def _load(file: OpenFile, limit: int) -> Any:
     if found.format not in LOADED:
         raise NotACheckpointError(f"{path}: plain data, but a {found.format} and no checkpoint.")
     try:
-        return _plain(load_open(file), {}, DEEPEST)
+        return _Copy().of(load_open(file))
     except CheckpointError:
         raise
     except Exception as error:  # of any type: a device of no such name, a shape that overflows
@@ -75,35 +75,49 @@ _REFUSALS: dict[Verdict, type[CheckpointError]] = {
 LOADED = (*CHECKPOINTS, SAFETENSORS)
 
 
-def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:
-    """Copy containers and detach tensors; what is shared stays shared."""
-    if id(value) in done:
-        return done[id(value)][0]
-    if depth == 0:
-        raise DamagedCheckpointError(f"containers nested more than {DEEPEST} deep")
-    made: Any
-    if isinstance(value, Tensor):
-        made = value.detach()  # a new object, without attributes
-        made = made if type(made) is Tensor else made.as_subclass(Tensor)
-    elif isinstance(value, dict):
-        made = OrderedDict() if isinstance(value, OrderedDict) else {}
-        done[id(value)] = (made, value)
-        for key, item in value.items():
-            made[_plain(key, done, depth - 1)] = _plain(item, done, depth - 1)
-        if isinstance(getattr(value, "_metadata", None), dict):
-            made._metadata = _plain(dict(value.__dict__["_metadata"]), done, depth - 1)
-    elif type(value) is list:
-        made = []
-        done[id(value)] = (made, value)
-        made.extend(_plain(item, done, depth - 1) for item in value)
-    elif type(value) in (tuple, set, frozenset):
-        made = type(value)(_plain(item, done, depth - 1) for item in value)
-    elif isinstance(value, _VALUES):
-        return value
-    else:
-        raise UnsafeCheckpointError(f"holds a {type(value).__name__}, which is no plain data")
-    done[id(value)] = (made, value)  # the value too: its id must not be used again
-    return made
+class _Copy:
+    """Copies containers and detaches tensors; what is shared stays shared."""
+
+    def __init__(self) -> None:
+        self._done: dict[int, Any] = {}
+        self._unfilled: list[tuple[Any, Any]] = []  # a new dict or list, and what it is to hold
+
+    def of(self, value: Any) -> Any:
+        made = self._begun(value, DEEPEST)
+        while self._unfilled:
+            container, old = self._unfilled.pop()
+            if isinstance(old, list):
+                container.extend([self._begun(item, DEEPEST) for item in old])
+                continue
+            for key, item in old.items():
+                container[self._begun(key, DEEPEST)] = self._begun(item, DEEPEST)
+            if isinstance(getattr(old, "_metadata", None), dict):
+                container._metadata = self._begun(dict(old.__dict__["_metadata"]), DEEPEST)
+        return made
+
+    def _begun(self, value: Any, depth: int) -> Any:
+        if id(value) in self._done:
+            return self._done[id(value)][0]
+        if depth == 0:
+            raise UnsafeCheckpointError(f"holds tuples nested more than {DEEPEST} deep")
+        made: Any
+        if isinstance(value, Tensor):
+            made = value.detach()  # a new object, without attributes
+            made = made if type(made) is Tensor else made.as_subclass(Tensor)
+        elif isinstance(value, dict):
+            made = OrderedDict() if isinstance(value, OrderedDict) else {}
+            self._unfilled.append((made, value))
+        elif type(value) is list:
+            made = []
+            self._unfilled.append((made, value))
+        elif type(value) in (tuple, set, frozenset):
+            made = type(value)([self._begun(item, depth - 1) for item in value])
+        elif isinstance(value, _VALUES):
+            return value
+        else:
+            raise UnsafeCheckpointError(f"holds a {type(value).__name__}, which is no plain data")
+        self._done[id(value)] = (made, value)  # the value too: its id must not be used again
+        return made
 
 
 _VALUES = (

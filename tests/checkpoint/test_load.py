@@ -436,3 +436,32 @@ def test_a_file_larger_than_memory_is_mapped(tmp_path):
     assert bytes(storage) == b"x" * 4096
     storage[0] = 7
     assert (tmp_path / "large").stat().st_size == size
+
+
+def marked_state():
+    layer = nn.Linear(2, 2)
+    state = layer.state_dict()
+    nn.Linear(2, 2).load_state_dict(state, assign=True)
+    assert state._metadata[""]["assign_to_params_buffers"]
+    return state
+
+
+def test_the_mark_of_assign_is_not_loaded(tmp_path):
+    torch.save({"model": marked_state(), "step": 3}, tmp_path / "marked.pt")
+    with pytest.warns(UserWarning, match=r"marked\.pt: load_state_dict\(assign=True\) left a mark"):
+        loaded = load_checkpoint(tmp_path / "marked.pt")
+    assert loaded["model"]._metadata == {"": {"version": 1}}
+    layer = nn.Linear(2, 2)
+    weight = layer.weight
+    layer.load_state_dict(loaded["model"])
+    assert layer.weight is weight  # an optimizer built before goes on with it
+
+
+def test_the_mark_of_assign_is_not_saved(tmp_path):
+    state = marked_state()
+    with pytest.warns(UserWarning, match=r"saved\.pt: load_state_dict\(assign=True\) left a mark"):
+        save_checkpoint(tmp_path / "saved.pt", {"model": state})
+    saved = torch.load(tmp_path / "saved.pt", weights_only=True)["model"]
+    assert saved._metadata == {"": {"version": 1}}
+    assert torch.equal(saved["weight"], state["weight"])
+    assert state._metadata[""]["assign_to_params_buffers"]  # the caller's own is left as it is

@@ -243,6 +243,14 @@ def test_strip_prefix_keeps_the_versions_of_modules(save, tmp_path):
     model.load_state_dict(loaded["model"])
 
 
+def test_inspect_names_a_module_that_was_pickled_whole(save, run, run_json):
+    path = save({"model": nn.Linear(2, 2)})
+    words = "model is a pickled module of class torch.nn.modules.linear.Linear"
+    assert words in run("inspect", path)[1]
+    found = run_json("inspect", path)[1][0]
+    assert found["modules"] == {"model": "torch.nn.modules.linear.Linear"}
+
+
 def test_strip_prefix_of_ones_own_and_refusals(save, tmp_path, run):
     path, out = save({"net.w": torch.ones(1), "w": torch.ones(2)}), tmp_path / "out.pt"
     with pytest.raises(MismatchedCheckpointError, match="one name"):

@@ -171,7 +171,18 @@ def test_damage_is_named_and_nothing_is_loaded(tmp_path: Path, name: str, words:
     assert not (tmp_path / "one.pt").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"files": {"a": {"bytes": 1}}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"files": {"a": {"bytes": 1}}}',
+        b'{"files": {"../../secret": {"bytes": 1, "crc32": 1}}}',
+        b'{"files": {"/etc/passwd": {"bytes": 1, "crc32": 1}}}',
+        b'{"files": {"..": {"bytes": 1, "crc32": 1}}}',
+    ],
+)
 def test_a_damaged_record_is_named(tmp_path: Path, content: bytes) -> None:
     checkpoint = save_sharded(tmp_path, 1, new_run())
     (checkpoint / commit.RECORD).write_bytes(content)

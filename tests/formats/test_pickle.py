@@ -141,9 +141,25 @@ def test_a_key_whose_parts_multiply_is_refused():
         read_pickle(b"\x80\x02}q\xff0" + shared + b"0h\xffh\x0bK\x01s.")
 
 
-def test_a_huge_integer_is_no_key():
-    with pytest.raises(MalformedPickleError, match="huge integer as a key"):
-        read_pickle(pickle.dumps({2**64: 1}))
+def test_huge_integers_are_keys_unless_there_are_too_many():
+    keys = {2**63: 1, 2**64 + 5: 2, -(2**100): 3}
+    assert read_pickle(pickle.dumps(keys, 2)).root == keys
+    with pytest.raises(MalformedPickleError, match="integers beyond 64 bits as keys"):
+        read_pickle(pickle.dumps(dict.fromkeys(range(2**64 + 1, 2**64 + 1002)), 2))
+
+
+def test_what_is_imported_and_then_changed_is_told():
+    for change in (b"}U\x01aK\x01sb", b"U\x01aK\x01s", b"K\x01a", b"(K\x01e", b"(K\x01\x90"):
+        content = scan_pickle(io.BytesIO(b"\x80\x04csys\npath\n" + change + b"."))
+        assert content.changed == [Global("sys", "path")]
+        assert content.problem is None  # an unpickler would go on
+
+
+def test_an_ordered_dict_as_python_2_wrote_it():
+    pairs = b"](](U\x01aK\x01e](U\x01bK\x02ee\x85R"
+    root = read_pickle(b"\x80\x02ccollections\nOrderedDict\n" + pairs + b".").root
+    assert root == {"a": 1, "b": 2}
+    assert isinstance(root, OrderedDictNode)
 
 
 def test_a_name_in_disguise_is_read_as_an_unpickler_would():

@@ -82,7 +82,8 @@ def test_zip64_is_read():
         (b"junk" + PAIR, "not where it says"),
         (PAIR[:-22] + b"xx" + PAIR[-22:], "not where it says"),
         (PAIR + PAIR, "not where it says"),
-        (changed(PAIR, b"PK\5\6", 20, b"\1\0") + b"x", "cut off"),
+        (PAIR + b"x" + PAIR[-22:], "not where it says"),
+        (PAIR + b"PK\1\2 and more", "another archive"),
         (make([("m/a", b"1"), ("m/A", b"2")]), "two records are called"),
         (make([("m/../../a", b"")]), "unsafe name"),
         (make([("/etc/a", b"")]), "unsafe name"),
@@ -101,6 +102,12 @@ def test_zip64_is_read():
 def test_what_could_be_read_in_two_ways_is_refused(data, words):
     with pytest.raises(MalformedZipError, match=words):
         read(data)
+
+
+def test_what_follows_the_end_is_nobodys_business():
+    assert read(PAIR + b"trailer") == read(PAIR)
+    commented = changed(PAIR, b"PK\5\6", 20, b"\1\0") + b"x"
+    assert read(commented) == read(PAIR)
 
 
 def test_overlapping_records_are_refused():

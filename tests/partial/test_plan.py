@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.errors import DamagedCheckpointError, MismatchedCheckpointError
+from course_utils.errors import (
+    DamagedCheckpointError,
+    MismatchedCheckpointError,
+    UnsupportedCheckpointError,
+)
 from course_utils.lessons.models import MLP, DigitsCNN, TiedAutoencoder
 from course_utils.partial.plan import plan_partial_load
 from course_utils.partial.shapes import keep_rows
@@ -489,3 +493,28 @@ def test_a_hook_that_does_more_than_rename_changes_no_plan(harm):
 
     model.register_load_state_dict_pre_hook(hook)
     assert plan_partial_load(model, nn.Linear(2, 2).state_dict()).loaded == ("weight", "bias")
+
+
+def test_a_module_that_was_pickled_whole_gives_its_weights(tmp_path):
+    whole, model = DigitsCNN(), DigitsCNN()
+    torch.save({"model": whole, "ema": None, "epoch": 3}, tmp_path / "whole.pt")
+    plan = plan_partial_load(model, tmp_path / "whole.pt")
+    assert set(plan.loaded) == set(model.state_dict())
+    assert not plan.unexpected
+    plan.apply()
+    wanted = whole.state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in model.state_dict().items())
+
+
+def test_a_tensor_that_cannot_be_read_is_refused_by_name(tmp_path):
+    state = {"weight": torch.eye(2).to_sparse(), "bias": torch.ones(2)}
+    torch.save(state, tmp_path / "sparse.pt")
+    with pytest.raises(UnsupportedCheckpointError, match="'weight' is there, but not read: sparse"):
+        plan_partial_load(nn.Linear(2, 2), tmp_path / "sparse.pt")
+    only = {"bias": "bias"}.get  # leaves the other out
+    plan = plan_partial_load(nn.Linear(2, 2), tmp_path / "sparse.pt", rename=only)
+    assert plan.loaded == ("bias",)
+    codes = torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8)
+    torch.save({"weight": codes}, tmp_path / "codes.pt")
+    with pytest.raises(UnsupportedCheckpointError, match="its elements are codes"):
+        plan_partial_load(nn.Linear(2, 2), tmp_path / "codes.pt")

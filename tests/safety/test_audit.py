@@ -23,6 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from course_utils.checkpoint import load_checkpoint
 from course_utils.errors import (
     DamagedCheckpointError,
     MissingCheckpointError,
@@ -165,7 +166,6 @@ NONSENSE = {
     "storage of no type": hostile.tensor(kind="Storage"),
     "an expanded bytearray": b"cbuiltins\nbytearray\n" + hostile.number(2**40) + b"\x85R",
     "a tensor of terabytes": b"ctorch\nFloatTensor\n" + hostile.number(2**42) + b"\x85R",
-    "attributes of a class": b"ctorch\nTensor\n}" + hostile.text("x") + b"K\1sb",
     "a persistent id of another kind": hostile.text("module") + b"\x85Q",
 }
 
@@ -491,6 +491,80 @@ def test_a_payload_between_the_storages_of_a_tar_is_found(file, marker):
     assert not marker.exists()
     run_it(file)
     assert marker.exists()
+
+
+CHANGES = {
+    "attributes of a class": b"ctorch\nTensor\n}" + hostile.text("x") + b"K\1sb",
+    "the system's settings": b"cos\nenviron\n" + hostile.text("x") + hostile.text("y") + b"s",
+    "where modules are sought": b"csys\npath\n(" + hostile.text("/tmp/evil") + b"e",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_an_imported_thing_would_run_code(file, name):
+    for wrap in (bytes, hostile.zip_checkpoint, hostile.legacy_checkpoint):
+        file.write_bytes(wrap(b"\x80\x02" + CHANGES[name] + b"."))
+        found = audit(file)
+        assert found.verdict is Verdict.WOULD_RUN_CODE
+        assert any(finding.reason.startswith("changes ") for finding in found.findings)
+        with pytest.raises(UnsafeCheckpointError):
+            load_untrusted(file)
+
+
+def test_the_pickle_after_the_thousandth_is_read(file, marker):
+    file.write_bytes(pickle.dumps(1, 2) * 1000 + attack(marker))
+    assert audit(file).verdict is Verdict.WOULD_RUN_CODE
+    file.write_bytes(pickle.dumps(1, 2) * 100_001 + attack(marker))
+    found = audit(file)
+    assert found.verdict is Verdict.NOT_A_CHECKPOINT
+    assert "the rest is not read, and may run code" in found.findings[0].reason
+
+
+def zipped(*names, content=b"x", method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def encrypted(data):
+    """Set the flag of encryption in all headers."""
+    changed = bytearray(data)
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        changed[changed.index(signature) + flags] |= 1
+    return bytes(changed)
+
+
+OTHER_ZIPS = {
+    "NumPy archive": zipped("a.npy", "b.npy"),
+    "NumPy archive (.npz)": zipped("m/a.npy", "m/b.npy", content=b"\x93NUMPY" + attack("nothing")),
+    "Python wheel": zipped("p/a.py", "p-1.dist-info/WHEEL"),
+    "Keras model": zipped("metadata.json", "config.json", "model.weights.h5"),
+    "TorchServe archive": zipped("MAR-INF/MANIFEST.json", "handler.py", "model.pt"),
+    "a zip file": zipped("m/handler.py", "m/lib.so"),
+    "torch.save that failed": zipped("m/.format_version", "m/byteorder", "m/version"),
+    "method 12": zipped("m/data.dat", content=attack("nothing"), method=zipfile.ZIP_BZIP2),
+    "method 14": zipped("m/data.pkl", content=attack("nothing"), method=zipfile.ZIP_LZMA),
+    "encrypted": encrypted(zipped("m/data.pkl", content=attack("nothing"))),
+}
+
+
+@pytest.mark.parametrize("words", OTHER_ZIPS)
+def test_other_zip_files_are_no_checkpoints(file, words):
+    file.write_bytes(OTHER_ZIPS[words])
+    found = audit(file)
+    assert found.verdict is Verdict.NOT_A_CHECKPOINT
+    assert words in found.findings[0].reason
+    with pytest.raises(NotACheckpointError, match=file.name):
+        load_untrusted(file)
+    with pytest.raises(NotACheckpointError, match=file.name):
+        load_checkpoint(file)
+
+
+def test_code_in_another_zip_file_is_found(file, marker):
+    file.write_bytes(zipped("m/data.dat", content=attack(marker)))
+    assert audit(file).verdict is Verdict.WOULD_RUN_CODE
 
 
 @pytest.mark.parametrize(

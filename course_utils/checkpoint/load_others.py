@@ -1,7 +1,12 @@
-"""Load files that have no checksums: safetensors files, and those from before PyTorch 1.6."""
+"""Load what is not laid out as ``torch.save`` does today.
+
+Files without checksums: safetensors files, and those from before PyTorch 1.6; and archives that
+another program has compressed.
+"""
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -11,7 +16,8 @@ from torch import Tensor
 from course_utils.anatomy.archive import read_tensors
 from course_utils.anatomy.read import dtype_of
 from course_utils.checkpoint.torch_versions import is_meta, load_public, refuse_unless_plain
-from course_utils.errors import UnsupportedCheckpointError
+from course_utils.errors import DamagedRecordError, UnsupportedCheckpointError
+from course_utils.files.contents import verify_contents
 from course_utils.files.notices import say_once
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import LEGACY, SAFETENSORS, Contents
@@ -46,14 +52,37 @@ def load_unverifiable(file: OpenFile, map_location: Any, *, mmap: bool) -> Any:
             "convert it to a .pt file with `ckpt convert`."
         )
     state = load(file, contents, map_location)
-    say_unverifiable(contents)
+    say_unverifiable(contents.path)
     return state
 
 
-def say_unverifiable(contents: Contents) -> None:
+class CompressedError(UnsupportedCheckpointError):
+    """A record of an archive is compressed."""
+
+
+def load_compressed(file: OpenFile, map_location: Any, *, mmap: bool) -> Any:
+    """Load an archive that another program packed anew, its checksums verified.
+
+    Raises:
+        DamagedRecordError: a record does not match its checksum.
+        UnsupportedCheckpointError: it is to be mapped.
+    """
+    if mmap:
+        raise UnsupportedCheckpointError(
+            f"{file.path}: its records are compressed, so it cannot be mapped. Load it without "
+            "mmap=True."
+        )
+    contents = open_contents(file, file.path)
+    for finding in verify_contents(contents).damage:
+        raise DamagedRecordError(finding.record, finding.problem)
+    refuse_unless_plain(file)
+    return load_public(file, map_location, mmap=False)
+
+
+def say_unverifiable(path: Path) -> None:
     """Warn, once a file, that nothing can tell whether its bytes have changed."""
     say_once(
-        contents.path,
+        path,
         "loaded, but not verified: it has no checksums, so nothing can tell whether its bytes "
         "have changed. Save it again with save_checkpoint.",
         stacklevel=5,

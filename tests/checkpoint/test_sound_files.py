@@ -1,0 +1,171 @@
+"""Sound files that are not as torch.save writes today: no tool calls them damaged."""
+
+import sys
+import warnings
+import zipfile
+
+import pytest
+import torch
+
+from course_utils.anatomy import read_archive, read_tensors
+from course_utils.checkpoint import load_checkpoint, restore_checkpoint
+from course_utils.ckpt.main import main
+from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.files.contents import verify
+from course_utils.safety import audit, convert, load_untrusted
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+STATE = {"w": torch.arange(400.0), "b": torch.ones(2, 2)}
+
+
+def compressed(path):
+    torch.save(STATE, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in records.items():
+            archive.writestr(name, data)
+
+
+def followed(path):
+    torch.save(STATE, path)
+    path.write_bytes(path.read_bytes() + b"\n-- uploaded by a program that adds a line\n")
+
+
+def without_checksums(path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(STATE, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+
+def deep(path):
+    nested = 1
+    for _ in range(300):
+        nested = [nested]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10_000)
+    try:
+        torch.save({**STATE, "nested": nested}, path)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def odd_keys(path):
+    torch.save({**STATE, "ids": {2**63 + 977 * i: i for i in range(10)}, "x": {2**70: 1}}, path)
+
+
+def quantized(path):
+    scales, zeros = torch.ones(4), torch.zeros(4)
+    q = torch.quantize_per_channel(torch.ones(4, 4), scales, zeros, 0, torch.quint4x2)
+    torch.save({**STATE, "q": q}, path)
+
+
+def nested(path):
+    torch.save({**STATE, "n": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}, path)
+
+
+def jagged(path):
+    rows = [torch.ones(2), torch.ones(3)]
+    torch.save({**STATE, "n": torch.nested.nested_tensor(rows, layout=torch.jagged)}, path)
+
+
+def referred_to(path):
+    settings = {f"option {i}": i for i in range(40)}
+    torch.save({**STATE, "layers": [settings] * 2000}, path)
+
+
+def later_protocol(path):
+    torch.save(STATE, path, pickle_protocol=4)
+
+
+SOUND = [
+    compressed, followed, without_checksums, deep, odd_keys, quantized, nested, jagged, referred_to,
+    later_protocol,
+]  # fmt: skip
+UNVERIFIABLE = [followed, without_checksums]
+
+
+@pytest.mark.parametrize("write", SOUND, ids=lambda write: write.__name__)
+def test_every_tool_takes_it_for_what_it_is(tmp_path, write, capsys):
+    path = tmp_path / "file.pt"
+    write(path)
+    wanted = "readable, not verifiable" if write in UNVERIFIABLE else "sound"
+    assert verify(path).verdict.value == wanted
+    assert audit(path).verdict.value in ("plain data", "needs these globals")
+    archive = read_archive(path)
+    found = read_tensors(archive, ["w", "b"])
+    assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+    for command in ("inspect", "verify", "doctor", "audit"):
+        main([command, str(path)])
+    convert(path, tmp_path / "out.pt")
+    said = capsys.readouterr()
+    assert "damaged" not in said.out + said.err
+    assert torch.equal(torch.load(tmp_path / "out.pt", weights_only=False)["w"], STATE["w"])
+
+
+@pytest.mark.parametrize("write", [w for w in SOUND if w is not later_protocol])
+def test_what_torch_loads_is_loaded(tmp_path, write):
+    write(tmp_path / "file.pt")
+    loaded = load_checkpoint(tmp_path / "file.pt")
+    assert all(torch.equal(loaded[name], STATE[name]) for name in STATE)
+
+
+def test_a_later_protocol_is_told_with_the_way_out(tmp_path):
+    path = tmp_path / "file.pt"
+    later_protocol(path)
+    for load in (load_checkpoint, load_untrusted):
+        with pytest.raises(UnsupportedCheckpointError, match=r"plain data.*convert file\.pt NEW"):
+            load(path)
+    assert main(["convert", str(path), str(tmp_path / "new.pt")]) == 0
+    assert torch.equal(load_checkpoint(tmp_path / "new.pt")["w"], STATE["w"])
+
+
+def test_a_file_without_checksums_is_loaded_with_a_warning(tmp_path):
+    path = tmp_path / "unchecked.pt"
+    without_checksums(path)
+    with pytest.warns(UserWarning, match=r"unchecked\.pt: loaded, but not verified"):
+        load_checkpoint(path)
+    layer = torch.nn.Linear(2, 2)
+    torch.serialization.set_crc32_options(False)
+    torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    torch.serialization.set_crc32_options(True)
+    restore_checkpoint(path, layer)
+    assert torch.equal(layer.weight, torch.load(path)["weight"])
+
+
+def test_a_changed_byte_in_a_compressed_record_is_damage(tmp_path):
+    path = tmp_path / "file.pt"
+    compressed(path)
+    place = read_archive(path).records["data/0"].offset
+    content = bytearray(path.read_bytes())
+    content[place + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError, match="data/0"):
+        load_checkpoint(path)
+
+
+class Config:
+    def __getstate__(self):
+        return {"version": 3}
+
+    def __setstate__(self, state):
+        raise ValueError("a field is missing")
+
+
+def test_the_error_of_a_class_is_no_damage(tmp_path):
+    torch.save({"c": Config(), **STATE}, tmp_path / "file.pt")
+    words = "as they were written.*a field is missing"
+    with (
+        torch.serialization.safe_globals([Config]),
+        pytest.raises(UnsupportedCheckpointError, match=words),
+    ):
+        load_checkpoint(tmp_path / "file.pt")
+
+
+def test_nothing_is_said_of_a_sound_file(tmp_path):
+    torch.save(STATE, tmp_path / "file.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_checkpoint(tmp_path / "file.pt")
