@@ -99,7 +99,7 @@ def diff(
     walk = NodeComparison(left, right, frozenset(ignored))
     if tensors_only:
         changes = list(_by_name(walk, left, right))
-    elif left.kind == right.kind != SAFETENSORS:
+    elif SAFETENSORS not in (left.kind, right.kind):
         changes = list(walk.changes("", left.tree, right.tree))
     else:
         changes = [*_by_name(walk, left, right), *_metadata(walk, left, right)]

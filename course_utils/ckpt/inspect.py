@@ -3,12 +3,13 @@
 import argparse
 from typing import Any
 
+from course_utils.ckpt.folder_notes import file_notes, files_of, where_weights_are
 from course_utils.ckpt.key_tree import key_tree, shared_with
 from course_utils.ckpt.report import FINE, IMPOSSIBLE, NO_CHECKPOINT, Report, counted
 from course_utils.ckpt.values import values_of
 from course_utils.errors import CheckpointError
 from course_utils.files.contents import open_contents
-from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
+from course_utils.formats.contents import OTHER_ZIP, PICKLE, Contents
 from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
@@ -17,7 +18,7 @@ from course_utils.tables import Table
 def report(options: argparse.Namespace) -> Report:
     """Describe ``options.file``; only its directory is read."""
     contents = open_contents(options.file)
-    if contents.kind in (CHECKPOINT, SAFETENSORS):
+    if contents.is_described:
         return _with_tensors(contents, as_json=options.json)
     return _without_tensors(contents)
 
@@ -38,6 +39,8 @@ def _with_tensors(contents: Contents, as_json: bool) -> Report:
         data["collided"] = sorted(contents.collided)
         data["values"] = values.found
         data["values_left_out"] = values.left_out
+        if contents.files:
+            data |= {"parts": files_of(contents), "oddities": contents.oddities}
         return Report(FINE, contents.kind, headline, data)
     return Report(
         FINE, contents.kind, headline, data, key_tree(contents, values), _notes(contents, values)
@@ -74,7 +77,7 @@ def _other(other: OtherTensor) -> dict[str, Any]:
 
 
 def _notes(contents: Contents, values: Any) -> list[str]:
-    notes = []
+    notes = [*file_notes(contents), *where_weights_are(contents)]
     for other in list(contents.others.values())[:20]:
         notes.append(f"{other.name}: {other.kind}, not read: {other.reason}")
     if len(contents.others) > 20:

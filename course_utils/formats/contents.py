@@ -15,6 +15,7 @@ from course_utils.formats.zip import Record
 CHECKPOINT, LEGACY, TAR = "checkpoint", "checkpoint of PyTorch before 1.6", "tar checkpoint"
 PROGRAM, SCRIPT, PICKLE = "exported program", "TorchScript program", "pickle"
 SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
+COMMIT_RECORD = "commit record"  # the list of a folder's files, each of them a record
 
 EXPANSION = 1100  # times its stored size that a record can unpack to: deflate's own limit is 1,032
 
@@ -38,6 +39,8 @@ class Contents:
         pickle: the bytes of the pickle.
         byteorder: of the elements, ``"little"`` or ``"big"``.
         checksums: whether its records have any.
+        files: the files, or parts of files, of a folder; empty for a single file.
+        oddities: what does not fit in a folder, and yet does not keep it from being read.
     """
 
     path: Path
@@ -52,6 +55,13 @@ class Contents:
     pickle: bytes = b""
     byteorder: str = "little"
     checksums: bool = True
+    files: tuple["Contents", ...] = ()
+    oddities: tuple[str, ...] = ()
+
+    @property
+    def is_described(self) -> bool:
+        """Whether its tensors are: of a checkpoint, a safetensors file, a folder of either."""
+        return self.kind in (CHECKPOINT, SAFETENSORS) or bool(self.files)
 
     def content(self, record: Record) -> Source:
         """Return the bytes of a record, unpacked if it is compressed.

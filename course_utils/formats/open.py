@@ -91,7 +91,7 @@ def require_tensors(contents: Contents) -> Contents:
     Raises:
         UnsupportedCheckpointError, NotACheckpointError: they are not; says what the file is.
     """
-    if contents.kind in (CHECKPOINT, SAFETENSORS):
+    if contents.is_described:
         return contents
     raise _NOT_OPENED[contents.kind](contents.path)
 

@@ -10,8 +10,8 @@ from typing import Any
 from course_utils.errors import UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
     PICKLE,
+    SMALL_RECORDS,
     copied,
-    fresh_tree,
     write_checkpoint,
 )
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
@@ -117,9 +117,10 @@ def convert(
         raise ValueError(f"{dtype}: not one of {', '.join(FLOATS)}")
     refuse_existing(out, [path], overwrite=overwrite)
     contents = open_sound(path)
-    choice = Choice(key, only, exclude, rename)
+    choice = Choice(key, tuple(only), tuple(exclude), tuple(rename))
     to_checkpoint = Path(out).suffix in CHECKPOINT_SUFFIXES
-    if to_checkpoint and contents.kind == CHECKPOINT and choice == Choice() and dtype is None:
+    whole = to_checkpoint and choice == Choice() and dtype is None
+    if whole and contents.is_described and contents.kind != SAFETENSORS:
         return _rewrite(contents, out, overwrite)
     selection = select(contents, choice)
     _refuse_impossible(contents, selection, dtype, to_checkpoint)
@@ -211,6 +212,8 @@ def _to_checkpoint(
 def _rewrite(contents: Contents, out: str | os.PathLike[str], overwrite: bool) -> Conversion:
     """Write a checkpoint anew, with all that is in it."""
     records = {name: copied(contents, r) for name, r in contents.records.items() if name != PICKLE}
+    order = {"byteorder": contents.byteorder.encode()}
+    small = {**SMALL_RECORDS, **order} if contents.files else {}
 
     def check(written: Contents) -> str | None:
         for name in records:
@@ -219,7 +222,7 @@ def _rewrite(contents: Contents, out: str | os.PathLike[str], overwrite: bool) -
                 return f"the bytes of {name}"
         return mismatch(contents.tree, written.tree)
 
-    write_checkpoint(out, contents, fresh_tree(contents), records, check, overwrite=overwrite)
+    write_checkpoint(out, contents, contents.tree, {**small, **records}, check, overwrite=overwrite)
     return Conversion(Path(out), CHECKPOINT, len(contents.tensors), {}, (), ())
 
 
