@@ -7,7 +7,7 @@ from course_utils.ckpt.folder_notes import file_notes, files_of, where_weights_a
 from course_utils.ckpt.key_tree import key_tree, shared_with
 from course_utils.ckpt.report import FINE, IMPOSSIBLE, NO_CHECKPOINT, Report, counted
 from course_utils.ckpt.values import values_of
-from course_utils.errors import CheckpointError
+from course_utils.errors import AnotherFormatError, CheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats.contents import OTHER_ZIP, PICKLE, Contents
 from course_utils.formats.open import require_tensors
@@ -17,7 +17,10 @@ from course_utils.tables import Table
 
 def report(options: argparse.Namespace) -> Report:
     """Describe ``options.file``; only its directory is read."""
-    contents = open_contents(options.file)
+    try:
+        contents = open_contents(options.file)
+    except AnotherFormatError as error:
+        return _neighbour(error)
     if contents.is_described:
         return _with_tensors(contents, as_json=options.json)
     return _without_tensors(contents)
@@ -90,6 +93,17 @@ def _notes(contents: Contents, values: Any) -> list[str]:
     if values.left_out:
         notes.append(f"{values.left_out:,} more values are not shown")
     return notes
+
+
+def _neighbour(error: AnotherFormatError) -> Report:
+    """Name another format, and show what its header says."""
+    kind, reader, header = error.neighbour
+    headline = f"no checkpoint of PyTorch but {kind}; read it with {reader}"
+    facts, tensors = header or ({}, [])
+    data = {"kind": kind, "reader": reader, "facts": facts, "arrays": tensors}
+    table = Table(tensors, ["tensor", "shape", "type"]) if tensors else None
+    notes = [f"{name}: {value}" for name, value in facts.items()]
+    return Report(IMPOSSIBLE, NO_CHECKPOINT, headline, data, table, notes)
 
 
 def _without_tensors(contents: Contents) -> Report:

@@ -23,6 +23,13 @@ from course_utils.formats.contents import (
 )
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.garbage import collector_paused
+from course_utils.formats.neighbours import (
+    PADDLE,
+    another_format,
+    find_neighbour,
+    find_neighbour_in_zip,
+    is_paddle,
+)
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.safetensors import (
@@ -77,9 +84,13 @@ def _open(source: Source, path: Path) -> Contents:
     if start[257:262] == b"ustar":
         return Contents(path, source, TAR, checksums=False)
     if start.startswith(b"\x80"):
+        if is_paddle(source):
+            raise another_format(path, PADDLE)
         return Contents(path, source, PICKLE, checksums=False)
     if not start:
         raise NotACheckpointError(f"{path} is empty. Was the disk full when it was saved?")
+    if neighbour := find_neighbour(source):
+        raise another_format(path, neighbour)
     raise NotACheckpointError(
         f"{path} is not a checkpoint: it begins with {start[:12]!r}, not with {ZIP!r}."
     )
@@ -136,9 +147,13 @@ def read_records(
 
 def _open_zip(source: Source, path: Path) -> Contents:
     kind, records = read_records(source, path)
-    if kind != CHECKPOINT:
-        return Contents(path, source, kind, records)
     bare = Contents(path, source, kind, records)
+    if kind == OTHER_ZIP:
+        neighbour = find_neighbour_in_zip(bare)
+        if neighbour:
+            raise another_format(path, neighbour)
+    if kind != CHECKPOINT:
+        return bare
     if records["data.pkl"].size > LARGEST_PICKLE:
         size = records["data.pkl"].size
         raise UnsupportedCheckpointError(f"{path}: its data.pkl has {size:,} bytes, too many.")

@@ -12,6 +12,7 @@ from course_utils.files.open_file import OpenFile
 from course_utils.formats.allowed import JUDGED_FOR
 from course_utils.formats.evidence import Evidence
 from course_utils.formats.judge import Finding, Verdict
+from course_utils.formats.neighbours import find_neighbour
 from course_utils.formats.readings import inspect
 from course_utils.formats.source import Window
 from course_utils.safety.audit_folder import audit_folder
@@ -47,6 +48,9 @@ def audit_open(file: OpenFile) -> "Audit":
     if kinds:
         return _audited(file.path, kinds, evidence)
     reason = "is nothing that torch, pickle or safetensors would load" if file.size else "is empty"
+    neighbour = find_neighbour(file) if file.size else None
+    if neighbour:
+        reason = f"is {neighbour.kind}, which {neighbour.reader} reads; torch loads nothing of it"
     return _nothing(file.path, reason)
 
 
