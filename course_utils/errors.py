@@ -4,6 +4,8 @@ All of them name the file, what is wrong with it and what to do. They share one 
 so that a training job can write ``except CheckpointError``.
 """
 
+from typing import Any
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint file could not be used."""
@@ -15,6 +17,18 @@ class MissingCheckpointError(CheckpointError, FileNotFoundError):
 
 class NotACheckpointError(CheckpointError):
     """The path holds something else: a folder, an empty file, text, another format."""
+
+
+class AnotherFormatError(NotACheckpointError):
+    """The file is in a format of another library, known by name.
+
+    Attributes:
+        neighbour: which; see `course_utils.formats.neighbours`.
+    """
+
+    def __init__(self, message: str, neighbour: Any) -> None:
+        super().__init__(message)
+        self.neighbour = neighbour
 
 
 class UnreadableCheckpointError(CheckpointError):

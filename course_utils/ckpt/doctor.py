@@ -13,11 +13,11 @@ from course_utils.ckpt.progress import Progress
 from course_utils.ckpt.report import FINE, PROBLEM, Report, counted
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.open_file import OpenFile
-from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, Contents
 from course_utils.formats.judge import Verdict
 from course_utils.formats.open import require_tensors
 from course_utils.formats.verify import Severity
-from course_utils.safety.audit import audit_open
+from course_utils.safety.audit import audit, audit_open
 from course_utils.tables import Table
 
 Count = Callable[[int], None]
@@ -46,7 +46,7 @@ def report(options: argparse.Namespace) -> Report:
     contents = open_contents(options.file)
     with Progress(options.file, 2 * contents.source.size) as progress:  # verified, then scanned
         complaints = _examine(contents, progress)
-    role = role_of(contents, find_parts(contents)) if _is_described(contents) else contents.kind
+    role = role_of(contents, find_parts(contents)) if contents.is_described else contents.kind
     bad = any(complaint.severity is not Severity.NOTE for complaint in complaints)
     severities = Counter(complaint.severity.value for complaint in complaints)
     counts = [counted(count, severity) for severity, count in severities.items()]
@@ -70,7 +70,7 @@ def _examine(contents: Contents, progress: Count) -> list[Complaint]:
     if contents.kind in (OTHER_ZIP, PICKLE):
         require_tensors(contents)  # raises, and says what it is
     found = [*_damage(contents, progress), *_unsafe(contents)]
-    if _is_described(contents):
+    if contents.is_described:
         parts = find_parts(contents)
         for check in CONTENT_CHECKS:
             found += check(contents, parts)
@@ -83,22 +83,23 @@ def _examine(contents: Contents, progress: Count) -> list[Complaint]:
     return sorted(found, key=lambda complaint: order.index(complaint.severity))
 
 
-def _is_described(contents: Contents) -> bool:
-    return contents.kind in (*CHECKPOINTS, SAFETENSORS)
-
-
 def _damage(contents: Contents, progress: Count) -> Iterator[Complaint]:
     for severity, record, problem in verify_contents(contents, progress).findings:
         if severity is Severity.NOTE:
             yield note("checksums", problem, "compare its SHA-256 with a published one")
+        elif severity is Severity.WARNING:
+            yield Complaint(severity, "folder", problem, "remove what is left over, or save again")
         else:
             where = f"record {record}" if record else "the directory"
             yield Complaint(severity, "damage", f"{where}: {problem}", "use an earlier checkpoint")
 
 
 def _unsafe(contents: Contents) -> Iterator[Complaint]:
-    assert isinstance(contents.source, OpenFile)
-    found = audit_open(contents.source)
+    found = (
+        audit_open(contents.source)
+        if isinstance(contents.source, OpenFile)
+        else audit(contents.path)
+    )
     if found.verdict is Verdict.PLAIN_DATA:
         return
     reasons = "; ".join(finding.reason for finding in found.findings[:3])
@@ -107,7 +108,7 @@ def _unsafe(contents: Contents) -> Iterator[Complaint]:
     remedy = "load it only if you trust where it comes from"
     if needs_globals and contents.kind in CHECKPOINTS:
         remedy = "if you know these names, load it inside torch.serialization.safe_globals"
-    if _is_described(contents) and contents.tensors and not contents.others:
+    if contents.is_described and contents.tensors and not contents.others:
         remedy += "; `ckpt convert` takes its tensors out without running it"
     yield Complaint(severity, "safety", f"{found.verdict.value}: {reasons}", remedy)
 

@@ -3,12 +3,13 @@
 import argparse
 from typing import Any
 
+from course_utils.ckpt.folder_notes import file_notes, files_of, where_weights_are
 from course_utils.ckpt.key_tree import key_tree, shared_with
 from course_utils.ckpt.report import FINE, IMPOSSIBLE, NO_CHECKPOINT, Report, counted
 from course_utils.ckpt.values import values_of
-from course_utils.errors import CheckpointError
+from course_utils.errors import AnotherFormatError, CheckpointError
 from course_utils.files.contents import open_contents
-from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, Contents
 from course_utils.formats.modules import find_modules
 from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import OtherTensor, TensorInfo
@@ -17,8 +18,11 @@ from course_utils.tables import Table
 
 def report(options: argparse.Namespace) -> Report:
     """Describe ``options.file``; only its directory is read."""
-    contents = open_contents(options.file)
-    if contents.kind in (*CHECKPOINTS, SAFETENSORS):
+    try:
+        contents = open_contents(options.file)
+    except AnotherFormatError as error:
+        return _neighbour(error)
+    if contents.is_described:
         return _with_tensors(contents, as_json=options.json)
     return _without_tensors(contents)
 
@@ -40,6 +44,8 @@ def _with_tensors(contents: Contents, as_json: bool) -> Report:
         data["collided"] = sorted(contents.collided)
         data["values"] = values.found
         data["values_left_out"] = values.left_out
+        if contents.files:
+            data |= {"parts": files_of(contents), "oddities": contents.oddities}
         return Report(FINE, contents.kind, headline, data)
     return Report(
         FINE, contents.kind, headline, data, key_tree(contents, values), _notes(contents, values)
@@ -88,6 +94,7 @@ def _notes(contents: Contents, values: Any) -> list[str]:
         "`ckpt convert` takes its weights, under the names of a state_dict"
         for place, kind in _modules(contents).items()
     ]
+    notes += [*file_notes(contents), *where_weights_are(contents)]
     for other in list(contents.others.values())[:20]:
         notes.append(f"{other.name}: {other.kind}, not read: {other.reason}")
     if len(contents.others) > 20:
@@ -100,6 +107,17 @@ def _notes(contents: Contents, values: Any) -> list[str]:
     if values.left_out:
         notes.append(f"{values.left_out:,} more values are not shown")
     return notes
+
+
+def _neighbour(error: AnotherFormatError) -> Report:
+    """Name another format, and show what its header says."""
+    kind, reader, header = error.neighbour
+    headline = f"no checkpoint of PyTorch but {kind}; read it with {reader}"
+    facts, tensors = header or ({}, [])
+    data = {"kind": kind, "reader": reader, "facts": facts, "arrays": tensors}
+    table = Table(tensors, ["tensor", "shape", "type"]) if tensors else None
+    notes = [f"{name}: {value}" for name, value in facts.items()]
+    return Report(IMPOSSIBLE, NO_CHECKPOINT, headline, data, table, notes)
 
 
 def _without_tensors(contents: Contents) -> Report:

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from course_utils.ckpt.report import IMPOSSIBLE, Report, refusal
 from course_utils.errors import MissingCheckpointError, UnreadableCheckpointError
+from course_utils.formats.folder_kinds import folder_kind
 
 
 class Place(NamedTuple):
-    """A file to look at.
+    """A file, or a folder that is one checkpoint, to look at.
 
     Attributes:
         path: its name.
@@ -25,12 +26,21 @@ class Place(NamedTuple):
 def find_files(arguments: Sequence[str]) -> tuple[Iterator[Place], bool]:
     """Return the files, and whether they may be many: more than one name, or a folder.
 
-    Files in a folder come in the order of their names, folders in it after them. What is hidden in
-    it, and folders that links lead to, are left out.
+    A folder that is one checkpoint is one place. Files in a folder come in the order of their
+    names, folders in it after them. What is hidden in it, and folders that links lead to, are left
+    out.
     """
     names = [name for argument in arguments for name in _expanded(argument)]
-    many = len(names) > 1 or any(os.path.isdir(name) for name in names)
+    many = len(names) > 1 or any(os.path.isdir(name) and not _is_one(name) for name in names)
     return (place for name in names for place in _places(name)), many
+
+
+def _is_one(name: str) -> bool:
+    """Whether a folder is one checkpoint, and nothing else is in it."""
+    _, folders, files = next(os.walk(name), (name, [], []))
+    kind = folder_kind(files)
+    shown = [file for file in (*folders, *files) if not file.startswith(".")]
+    return kind is not None and all(map(kind.holds, shown))
 
 
 def _expanded(argument: str) -> list[str]:
@@ -52,9 +62,10 @@ def _places(name: str) -> Iterator[Place]:
         while errors:
             yield _unreadable(errors.pop())
         folders[:] = sorted(f for f in folders if not f.startswith("."))
-        if _is_sharded(files):
-            yield Place(folder, True, _sharded(folder))
-            folders[:], files, empty = [], [], False
+        kind = folder_kind(files)
+        if kind is not None:  # one checkpoint, one line
+            yield Place(folder, in_folder=True)
+            files, empty = [file for file in files if not kind.holds(file)], False
         for file in sorted(f for f in files if not f.startswith(".")):
             yield Place(os.path.join(folder, file), in_folder=True)
             empty = False
@@ -69,15 +80,3 @@ def _places(name: str) -> Iterator[Place]:
 def _unreadable(error: OSError) -> Place:
     reason = UnreadableCheckpointError(f"{error.filename}: cannot be read: {error.strerror}.")
     return Place(str(error.filename), False, refusal(reason, IMPOSSIBLE))
-
-
-def _is_sharded(files: Sequence[str]) -> bool:
-    return ".metadata" in files and any(file.endswith(".distcp") for file in files)
-
-
-def _sharded(folder: str) -> Report:
-    error = UnreadableCheckpointError(
-        f"{folder} is a sharded checkpoint, which this command does not read. Make one file of it: "
-        f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {folder} out.pt"
-    )
-    return refusal(error, IMPOSSIBLE)

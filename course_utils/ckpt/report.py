@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from course_utils.errors import DamagedCheckpointError, NotACheckpointError
 from course_utils.tables import Table
 
 # The exit statuses.
@@ -38,8 +39,9 @@ def refusal(error: BaseException, status: int) -> Report:
     """Return the report on a file of which nothing can be said but why."""
     kind = type(error).__name__
     data = {"error": {"type": kind, "message": str(error)}}
-    words = {"DamagedCheckpointError": "damaged", "NotACheckpointError": NO_CHECKPOINT}
-    return Report(status, words.get(kind, "not possible"), str(error), data)
+    word = "damaged" if isinstance(error, DamagedCheckpointError) else "not possible"
+    word = NO_CHECKPOINT if isinstance(error, NotACheckpointError) else word
+    return Report(status, word, str(error), data)
 
 
 def counted(number: int, noun: str) -> str:

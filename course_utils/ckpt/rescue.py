@@ -128,8 +128,8 @@ def _proved(path: str | os.PathLike[str]) -> Contents:
         return _without_directory(path, error)
     if contents.kind != CHECKPOINT or not contents.checksums:
         raise UnsupportedCheckpointError(
-            f"{path}: a {contents.kind} without checksums: nothing in it can be proved. "
-            "What can be read, `ckpt convert` writes."
+            f"{path}: nothing in a {contents.kind} can be proved here: it is a folder, or has no "
+            "checksums. What can be read, `ckpt convert` writes."
         )
     proved = {name: r for name, r in contents.records.items() if _is_proved(contents, r)}
     return replace(contents, records=proved)

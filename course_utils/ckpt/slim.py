@@ -65,7 +65,7 @@ def slim(
         CheckpointError: the file cannot be read, or holds what is not understood.
         CheckpointWriteError: nothing was written.
     """
-    contents = open_sound(path)
+    contents = open_sound(path, single=True)
     if contents.kind not in CHECKPOINTS:
         raise UnsupportedCheckpointError(
             f"{path} is a {contents.kind}: there is nothing to slim, as it holds no more than its "

@@ -62,7 +62,7 @@ def strip_prefix(
         CheckpointError: the file cannot be read, or holds what is not understood.
         CheckpointWriteError: nothing was written.
     """
-    contents = open_sound(path)
+    contents = open_sound(path, single=True)
     refuse_existing(out, [path], overwrite=overwrite)
     strip = _strip_safetensors if contents.kind == SAFETENSORS else _strip_checkpoint
     return Stripped(Path(out), strip(contents, out, prefix, overwrite))

@@ -7,7 +7,7 @@ from course_utils.ckpt.report import FINE, PROBLEM, Report, counted
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.formats.contents import OTHER_ZIP, PICKLE, Contents
 from course_utils.formats.open import require_tensors
-from course_utils.formats.verify import Finding, Verdict, Verification
+from course_utils.formats.verify import Finding, Severity, Verdict, Verification
 from course_utils.tables import Table
 
 
@@ -20,6 +20,7 @@ def report(options: argparse.Namespace) -> Report:
         found = verify_contents(contents, progress)
     rows = [(f, _tensors_in(contents, f)) for f in found.findings]
     problem = found.verdict is Verdict.DAMAGED
+    problem |= any(finding.severity is Severity.WARNING for finding in found.findings)
     problem |= options.strict and found.verdict is Verdict.UNVERIFIABLE
     data = {
         "kind": contents.kind,
@@ -52,7 +53,12 @@ def _headline(found: Verification) -> str:
 def _tensors_in(contents: Contents, finding: Finding) -> list[str]:
     if finding.record is None:
         return []
-    return [name for name, info in contents.tensors.items() if info.record == finding.record]
+    return [
+        name
+        for file in contents.files or (contents,)
+        for name, info in file.tensors.items()
+        if finding.record == (f"{file.path.name}: {info.record}" if contents.files else info.record)
+    ]
 
 
 def _table(rows: list[tuple[Finding, list[str]]]) -> Table:

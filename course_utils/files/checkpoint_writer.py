@@ -42,10 +42,10 @@ def copied(contents: Contents, record: Record) -> Stream:
 def small_records(contents: Contents) -> dict[str, Content]:
     """Return all records of a checkpoint but the pickle and the data, to be written elsewhere.
 
-    One from before PyTorch 1.6 has none, and gets those of today.
+    One from before PyTorch 1.6, or of a folder, has none, and gets those of today.
     """
     if contents.kind != CHECKPOINT:
-        return dict(SMALL_RECORDS)
+        return {**SMALL_RECORDS, "byteorder": contents.byteorder.encode()}
     return {
         name: copied(contents, record)
         for name, record in contents.records.items()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zlib_ng.zlib_ng import crc32, crc32_combine
 
+from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
 from course_utils.formats import verify as formats_verify
@@ -28,9 +29,13 @@ Progress = Callable[[int], None]
 def open_contents(path: str | os.PathLike[str]) -> Contents:
     """Describe a file by its content, whatever its name; only its directory is read.
 
+    A folder that is one checkpoint, or the index in it, is described as one file.
+
     Raises:
         CheckpointError: it cannot be opened, or it is no checkpoint; see `formats.open`.
     """
+    if stands_for_folder(path):
+        return open_folder(path)
     return formats_open.open_contents(OpenFile(path), path)
 
 
@@ -49,6 +54,9 @@ def verify(path: str | os.PathLike[str], progress: Progress | None = None) -> Ve
 
 def verify_contents(contents: Contents, progress: Progress | None = None) -> Verification:
     """Verify an open file, its bytes read by several threads."""
+    if contents.files:
+        results = (verify_contents(file, progress) for file in contents.files)
+        return formats_verify.together(contents, results)
     return formats_verify.verify(contents, _Checksums(contents, progress or (lambda _: None)))
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from course_utils.errors import DamagedCheckpointError
+from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
@@ -15,13 +15,22 @@ from course_utils.formats.zip import Record
 BLOCK = 4 << 20  # bytes of a record in memory at a time
 
 
-def open_sound(path: str | os.PathLike[str]) -> Contents:
+def open_sound(path: str | os.PathLike[str], *, single: bool = False) -> Contents:
     """Open a checkpoint or safetensors file, and verify all its checksums.
+
+    Args:
+        path: a file, or a folder that is one checkpoint.
+        single: refuse a folder.
 
     Raises:
         CheckpointError: it cannot be read, or is damaged.
     """
     contents = require_tensors(open_contents(path))
+    if single and contents.files:
+        raise UnsupportedCheckpointError(
+            f"{path} is a {contents.kind}, a folder of files. Make one file of it with "
+            "`ckpt convert`, and take that."
+        )
     for finding in verify_contents(contents).damage:
         raise DamagedCheckpointError(
             f"{path}: record {finding.record}: {finding.problem}. Use an earlier checkpoint, or "

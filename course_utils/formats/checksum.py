@@ -12,4 +12,4 @@ __all__ = ["crc32", "problem_of"]
 
 def problem_of(record: Record, found: int) -> str | None:
     """Say what is wrong with a record, by the CRC-32 of its bytes; None if nothing is."""
-    return None if found == record.crc32 else "its bytes have changed, the CRC-32 differs"
+    return None if record.crc32 in (None, found) else "its bytes have changed, the CRC-32 differs"

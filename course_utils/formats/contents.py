@@ -16,6 +16,7 @@ CHECKPOINT, LEGACY, TAR = "checkpoint", "checkpoint of PyTorch before 1.6", "tar
 PROGRAM, SCRIPT, PICKLE = "exported program", "TorchScript program", "pickle"
 SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
 CHECKPOINTS = (CHECKPOINT, LEGACY, TAR)  # what torch.save has written, in the order of their age
+COMMIT_RECORD = "commit record"  # the list of a folder's files, each of them a record
 
 EXPANSION = 1100  # times its stored size that a record can unpack to: deflate's own limit is 1,032
 
@@ -39,6 +40,8 @@ class Contents:
         pickle: the bytes of the pickle.
         byteorder: of the elements, ``"little"`` or ``"big"``.
         checksums: whether its records have any.
+        files: the files, or parts of files, of a folder; empty for a single file.
+        oddities: what does not fit in a folder, and yet does not keep it from being read.
     """
 
     path: Path
@@ -53,6 +56,13 @@ class Contents:
     pickle: bytes = b""
     byteorder: str = "little"
     checksums: bool = True
+    files: tuple["Contents", ...] = ()
+    oddities: tuple[str, ...] = ()
+
+    @property
+    def is_described(self) -> bool:
+        """Whether its tensors are: of a checkpoint, a safetensors file, a folder of either."""
+        return self.kind in (*CHECKPOINTS, SAFETENSORS) or bool(self.files)
 
     def content(self, record: Record) -> Source:
         """Return the bytes of a record, unpacked if it is compressed.

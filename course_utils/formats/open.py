@@ -12,7 +12,6 @@ from course_utils.errors import (
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import (
     CHECKPOINT,
-    CHECKPOINTS,
     LEGACY,
     OTHER_ZIP,
     PICKLE,
@@ -26,6 +25,13 @@ from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.garbage import collector_paused
 from course_utils.formats.legacy import Legacy, is_legacy, read_stream
 from course_utils.formats.legacy_tar import is_checkpoint, members_of, read_tar
+from course_utils.formats.neighbours import (
+    PADDLE,
+    another_format,
+    find_neighbour,
+    find_neighbour_in_zip,
+    is_paddle,
+)
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
 from course_utils.formats.safetensors import (
@@ -79,9 +85,13 @@ def _open(source: Source, path: Path) -> Contents:
     if start[257:262] == b"ustar":
         return _open_tar(source, path)
     if start.startswith(b"\x80"):
+        if is_paddle(source):
+            raise another_format(path, PADDLE)
         return Contents(path, source, PICKLE, checksums=False)
     if not start:
         raise NotACheckpointError(f"{path} is empty. Was the disk full when it was saved?")
+    if neighbour := find_neighbour(source):
+        raise another_format(path, neighbour)
     raise NotACheckpointError(
         f"{path} is not a checkpoint: it begins with {start[:12]!r}, not with {ZIP!r}."
     )
@@ -98,7 +108,7 @@ def require_tensors(contents: Contents) -> Contents:
             f"{contents.path} is {zip_name(contents.records)} without data.pkl, so torch.save did "
             "not write it."
         )
-    if contents.kind in (*CHECKPOINTS, SAFETENSORS):
+    if contents.is_described:
         return contents
     raise _NOT_OPENED[contents.kind](contents.path)
 
@@ -173,9 +183,13 @@ def read_records(
 
 def _open_zip(source: Source, path: Path) -> Contents:
     kind, records = read_records(source, path)
-    if kind != CHECKPOINT:
-        return Contents(path, source, kind, records)
     bare = Contents(path, source, kind, records)
+    if kind == OTHER_ZIP:
+        neighbour = find_neighbour_in_zip(bare)
+        if neighbour:
+            raise another_format(path, neighbour)
+    if kind != CHECKPOINT:
+        return bare
     if records["data.pkl"].size > LARGEST_PICKLE:
         size = records["data.pkl"].size
         raise UnsupportedCheckpointError(f"{path}: its data.pkl has {size:,} bytes, too many.")

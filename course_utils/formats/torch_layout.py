@@ -71,7 +71,7 @@ def check_bookkeeping(source: Source, records: list[Record], alignment: int = AL
         DamagedRecordError: the file follows torch's layout, but for some bytes.
     """
     prefix = _prefix(source, records[0])
-    entries = [Entry(prefix + r.name.encode(), r.header, r.size, r.crc32) for r in records]
+    entries = [Entry(prefix + r.name.encode(), r.header, r.size, r.crc32 or 0) for r in records]
     changed, end = [], 0
     for record, entry in zip(records, entries, strict=True):
         after = descriptor(entry)

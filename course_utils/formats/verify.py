@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from course_utils.errors import DamagedRecordError
 from course_utils.formats.checksum import crc32, problem_of
-from course_utils.formats.contents import CHECKPOINT, Contents, unpack
+from course_utils.formats.contents import CHECKPOINT, COMMIT_RECORD, Contents, unpack
 from course_utils.formats.torch_layout import follows_layout
 from course_utils.formats.zip import Record, end_of_archive
 
@@ -70,7 +70,8 @@ class Verification:
         """The findings in a word."""
         if self.damage:
             return Verdict.DAMAGED
-        return Verdict.UNVERIFIABLE if self.findings else Verdict.SOUND
+        unknown = any(finding.severity is Severity.NOTE for finding in self.findings)
+        return Verdict.UNVERIFIABLE if unknown else Verdict.SOUND
 
 
 Checksum = int | OSError  # of a record's bytes, or why they could not be read
@@ -85,6 +86,8 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
         checksums: yields the CRC-32 of records in the order given; by default they are read one
             after the other.
     """
+    if contents.files:
+        return together(contents, [verify(file) for file in contents.files])
     if not contents.records or not contents.checksums:
         kind = "file saved without them" if contents.kind == CHECKPOINT else contents.kind
         reason = f"a {kind} has no checksums: its structure was checked, its bytes cannot be"
@@ -99,9 +102,33 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     for record in contents.records.values():
         if record.compressed:
             findings += _unpacked(contents, record)
-    if not findings:
+    if not findings and contents.kind != COMMIT_RECORD:
         findings = [*_layout(contents), *_after_the_end(contents)]
     return Verification(tuple(findings), len(contents.records))
+
+
+def together(folder: Contents, results: Iterable[Verification]) -> Verification:
+    """Return what verifying the files of a folder has shown, as one result.
+
+    Args:
+        folder: the whole.
+        results: one for each of its files.
+    """
+    findings = [Finding(Severity.WARNING, None, oddity) for oddity in folder.oddities]
+    unknown: dict[str, int] = {}
+    checked = 0
+    for file, result in zip(folder.files, results, strict=True):
+        checked += result.checked
+        name = "" if file.kind == COMMIT_RECORD else file.path.relative_to(folder.path)
+        for severity, record, problem in result.findings:
+            if severity is Severity.NOTE:
+                unknown[problem] = unknown.get(problem, 0) + 1
+            else:
+                place = ": ".join(filter(None, (str(name or ""), record)))
+                findings.append(Finding(severity, place, problem))
+    for problem, count in unknown.items():
+        findings.append(Finding(Severity.NOTE, None, f"{count:,} of its files: {problem}"))
+    return Verification(tuple(findings), checked)
 
 
 def _compared(record: Record, found: Checksum) -> list[Finding]:

@@ -52,7 +52,7 @@ class Record(NamedTuple):
         offset: byte position of the data.
         size: bytes of data, uncompressed.
         stored: bytes it takes in the file.
-        crc32: checksum of the data, as the directory says.
+        crc32: checksum of the data, as the directory says; None where there is none.
         compressed: whether the data is compressed; torch never does that to tensors.
     """
 
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     offset: int
     size: int
     stored: int
-    crc32: int
+    crc32: int | None
     compressed: bool
 
     @property

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.errors import NotACheckpointError
+from course_utils.files.folder import stands_for_folder
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.allowed import JUDGED_FOR
 from course_utils.formats.evidence import Evidence
 from course_utils.formats.judge import Finding, Verdict
+from course_utils.formats.neighbours import find_neighbour
 from course_utils.formats.readings import inspect
 from course_utils.formats.source import Window
+from course_utils.safety.audit_folder import audit_folder
 from course_utils.tables import Table
 
 
@@ -21,16 +24,21 @@ def audit(path: str | os.PathLike[str]) -> "Audit":
 
     Reads checkpoints of every age, pickles, TorchScript and exported programs (``.pt2``),
     safetensors files, and the files inside them. Time and memory are bounded by the file's size.
+    A folder that is one checkpoint, or its index, is looked at as a whole.
 
     Raises:
         MissingCheckpointError: there is no such file.
         UnreadableCheckpointError: the system does not let it be opened.
     """
+    if stands_for_folder(path):
+        folder, kinds, evidence = audit_folder(path)
+        reason = "is a folder, and not one that is known to be one checkpoint"
+        return _audited(folder, kinds, evidence) if kinds else _nothing(folder, reason)
     try:
         with OpenFile(path) as file:
             return audit_open(file)
     except NotACheckpointError:
-        return _nothing(Path(path), "is not a file but a folder, pipe or device")
+        return _nothing(Path(path), "is not a file but a pipe or device")
 
 
 def audit_open(file: OpenFile) -> "Audit":
@@ -40,6 +48,9 @@ def audit_open(file: OpenFile) -> "Audit":
     if kinds:
         return _audited(file.path, kinds, evidence)
     reason = "is nothing that torch, pickle or safetensors would load" if file.size else "is empty"
+    neighbour = find_neighbour(file) if file.size else None
+    if neighbour:
+        reason = f"is {neighbour.kind}, which {neighbour.reader} reads; torch loads nothing of it"
     return _nothing(file.path, reason)
 
 

@@ -17,7 +17,7 @@ from course_utils.files.checkpoint_writer import (
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
 from course_utils.files.safetensors_writer import METADATA, NAMES, write_safetensors
 from course_utils.files.write_new import refuse_existing
-from course_utils.formats.contents import CHECKPOINT, CHECKPOINTS, SAFETENSORS, Contents
+from course_utils.formats.contents import CHECKPOINT, SAFETENSORS, Contents
 from course_utils.formats.dtypes import is_float
 from course_utils.formats.elements import blocks_of
 from course_utils.formats.tensors import TensorInfo
@@ -120,7 +120,8 @@ def convert(
     contents = open_sound(path)
     choice = Choice(key, tuple(only), tuple(exclude), tuple(rename))
     to_checkpoint = Path(out).suffix in CHECKPOINT_SUFFIXES
-    if to_checkpoint and contents.kind in CHECKPOINTS and choice == Choice() and dtype is None:
+    whole = to_checkpoint and choice == Choice() and dtype is None
+    if whole and contents.is_described and contents.kind != SAFETENSORS:
         return _rewrite(contents, out, overwrite)
     selection = select(contents, choice)
     _refuse_impossible(contents, selection, dtype, to_checkpoint)
@@ -220,8 +221,9 @@ def _rewrite(contents: Contents, out: str | os.PathLike[str], overwrite: bool) -
                 return f"the bytes of {name}"
         return mismatch(contents.tree, written.tree)
 
+    tree = contents.tree if contents.files else fresh_tree(contents)
     records = all_records(contents)
-    write_checkpoint(out, contents, fresh_tree(contents), records, check, overwrite=overwrite)
+    write_checkpoint(out, contents, tree, records, check, overwrite=overwrite)
     return Conversion(Path(out), CHECKPOINT, len(contents.tensors), {}, (), ())
 
 

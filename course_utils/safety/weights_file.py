@@ -8,14 +8,10 @@ from course_utils.files.read_back import equal_bytes
 from course_utils.files.safetensors_writer import size_of
 from course_utils.files.zip_writer import Content, Stream
 from course_utils.formats.contents import Contents
-from course_utils.formats.dtypes import ITEMSIZE, STORAGES
 from course_utils.formats.elements import blocks_of
-from course_utils.formats.open import dense
-from course_utils.formats.pickle_nodes import Call, Global, OrderedDictNode, PersistentId
+from course_utils.formats.pickle_nodes import Call, OrderedDictNode
+from course_utils.formats.tensor_nodes import tensor_node
 from course_utils.formats.tensors import TensorInfo, tensor_at
-
-# Newer dtypes have no typed storage: torch stores their bytes, and names the dtype beside them.
-_TYPED = {dtype: name for name, dtype in STORAGES.items() if name != "UntypedStorage"}
 
 
 def write_weights(
@@ -50,8 +46,8 @@ def write_weights(
         )  # fmt: skip
         if place not in calls:
             key = str(len(calls))
-            calls[place] = _tensor(key, dtype(info), info)
             size = size_of(dtype(info), info.shape)
+            calls[place] = tensor_node(key, dtype(info), info.shape, size)
             records[f"data/{key}"] = Stream(size, elements(info))
         tree[name] = calls[place]
 
@@ -65,17 +61,3 @@ def write_weights(
         return None if list(written.tree) == list(tensors) else "other names"
 
     write_checkpoint(out, source, tree, records, check, overwrite=overwrite)
-
-
-def _tensor(key: str, dtype: str, info: TensorInfo) -> Call:
-    """Return the call that makes a tensor, as ``torch.Tensor.__reduce_ex__`` describes it."""
-    size = size_of(dtype, info.shape)
-    typed = _TYPED.get(dtype)
-    kind = Global("torch", typed) if typed else Global("torch.storage", "UntypedStorage")
-    count = size // ITEMSIZE[dtype] if typed else size
-    storage = PersistentId(("storage", kind, key, "cpu", count))
-    plain = (storage, 0, info.shape, dense(info.shape), False, OrderedDictNode())
-    if typed:
-        return Call(Global("torch._utils", "_rebuild_tensor_v2"), plain)
-    function = Global("torch._utils", "_rebuild_tensor_v3")
-    return Call(function, (*plain, Global("torch", dtype)))

@@ -87,7 +87,14 @@ def test_inspect_shows_a_tree(save, run):
         ["a", "(2,)", "float32", "8", "cpu"],
         ["b", "(2,)", "float32", "8", "cpu", "m.a"],
         ["epoch", "7"],
+        ["weights", "under:", "m", "(`ckpt", "convert", "--key", "m`", "takes", "them", "alone)"],
     ]
+
+
+def test_a_checkpoint_converted_to_one_keeps_its_values(save, run, tmp_path):
+    status, _ = run("convert", save({"m": {"a": torch.ones(2)}, "epoch": 7}), tmp_path / "b.pt")
+    assert status == 0
+    assert torch.load(tmp_path / "b.pt")["epoch"] == 7
 
 
 def test_inspect_as_json(save, run_json):
@@ -338,11 +345,13 @@ def test_a_folder_without_a_file_is_an_error(tmp_path, run):
     assert (status, "there is no file in this folder" in text) == (2, True)
 
 
-def test_a_sharded_folder_is_named_for_what_it_is(run):
-    status, text = run("verify", DATA / "sharded" / "step-00000002")
-    assert status == 2
-    assert "is a sharded checkpoint" in text
-    assert "distcp" not in text.replace("dcp_to_torch", "")
+def test_a_distributed_folder_is_one_line_among_others(run):
+    status, text = run("verify", DATA / "sharded", DATA / "plain.pt")
+    assert status == 0
+    assert [line.partition(": ")[2] for line in text.splitlines()[:2]] == [
+        "sound, 2 records agree with their checksums",
+        "sound, 8 records agree with their checksums",
+    ]
 
 
 def test_a_folder_that_cannot_be_read(mixed, run_json, monkeypatch):

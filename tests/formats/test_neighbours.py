@@ -1,0 +1,187 @@
+"""Other formats are named with what reads them, and their headers shown; they are never damaged."""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils.ckpt.main import main
+from course_utils.errors import AnotherFormatError, NotACheckpointError
+from course_utils.files.contents import open_contents
+from course_utils.formats.neighbour_headers import read_onnx
+from course_utils.formats.neighbours import find_neighbour
+from course_utils.formats.source import Memory
+from course_utils.safety.audit import audit
+
+
+def gguf():
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    entries = [
+        text("general.architecture") + struct.pack("<I", 8) + text("llama"),
+        text("tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("bc"),
+        text("scores") + struct.pack("<IIQ", 9, 6, 3) + bytes(12),
+        text("general.file_type") + struct.pack("<II", 4, 7),
+    ]
+    tensors = [
+        text("token_embd.weight") + struct.pack("<IQQIQ", 2, 64, 32, 8, 0),
+        text("output_norm.weight") + struct.pack("<IQIQ", 1, 64, 0, 4096),
+    ]
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries))
+    return header + b"".join(entries) + b"".join(tensors) + bytes(64)
+
+
+def field(number, value):
+    def varint(n):
+        digits = []
+        while n > 127:
+            digits.append(n & 127 | 128)
+            n >>= 7
+        return bytes([*digits, n])
+
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def onnx_file():
+    inside = field(1, 300) + field(1, 2) + field(2, 1) + field(8, b"w") + field(9, bytes(2400))
+    place = field(1, b"location") + field(2, b"m.onnx.data")
+    outside = (
+        field(1, b"\x05\x07") + field(2, 16) + field(8, b"v") + field(13, place) + field(14, 1)
+    )
+    graph = field(2, b"main") + field(5, inside) + field(5, outside)
+    return field(1, 10) + field(2, b"pytorch") + field(7, graph) + field(8, field(2, 20))
+
+
+def npy():
+    file = io.BytesIO()
+    np.save(file, np.zeros(3, np.float32))
+    return file.getvalue()
+
+
+def npz(path):
+    np.savez(path, weight=np.zeros((3, 2), np.float32), names=np.arange(4))
+
+
+def keras(path):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            file.writestr(name, "{}")
+
+
+FILES = {
+    "GGUF": gguf(),
+    "NumPy array": npy(),
+    "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(600),
+    "ExecuTorch": b"\x1c\0\0\0ET12eh00" + bytes(90),
+    "TensorFlow checkpoint": bytes(92) + bytes.fromhex("57fb808b247547db"),
+    "TensorFlow checkpoints": b'model_checkpoint_path: "ckpt-1"\n',
+    "SavedModel": field(1, 1) + field(2, b"meta graph"),
+    "ONNX": onnx_file(),
+    "Flax": b"\x81\xa6kernel\xc7\x0f\x01\x93\x91\x02\xa7float32\xc4\x00",
+    "PaddlePaddle": pickle.dumps({"w": 1, "StructuredToParameterName@@": {}}, protocol=4),
+    "NumPy archive": npz,
+    "Keras": keras,
+}  # fmt: skip
+
+
+@pytest.fixture(params=FILES)
+def neighbour(tmp_path, request):
+    content = FILES[request.param]
+    path = tmp_path / "file.npz"  # the name plays no part, but savez adds it
+    path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    return request.param, path
+
+
+def test_it_is_named_with_what_reads_it_and_never_called_damaged(neighbour, capsys):
+    name, path = neighbour
+    with pytest.raises(AnotherFormatError, match=name) as raised:
+        open_contents(path)
+    assert isinstance(raised.value, NotACheckpointError)
+    for command in ("inspect", "verify", "doctor"):
+        assert main([command, str(path)]) == 2
+        streams = capsys.readouterr()
+        text = streams.out + streams.err
+        assert name in text
+        assert "damaged" not in text
+        assert "ead it with " in text
+    assert main(["verify", str(path.parent)]) == 0
+    if isinstance(FILES[name], bytes):  # archives are judged by what is in them
+        assert audit(path).verdict.value in ("not a checkpoint", "plain data")
+
+
+def shown(path, capsys):
+    assert main(["inspect", "--json", str(path)]) == 2
+    (entry,) = json.loads(capsys.readouterr().out)["files"]
+    return entry["facts"], entry["arrays"]
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "arrays"),
+    [
+        (
+            "GGUF",
+            {"version": "3", "general.architecture": "llama", "general.file_type": "7"},
+            [["token_embd.weight", [32, 64], "Q8_0"], ["output_norm.weight", [64], "F32"]],
+        ),
+        ("NumPy array", {}, [["", [3], "<f4"]]),
+        ("NumPy archive", {}, [["weight", [3, 2], "<f4"], ["names", [4], "<i8"]]),
+        ("ExecuTorch", {"version": "ET12"}, []),
+        (
+            "ONNX",
+            {"ir_version": "10", "producer": "pytorch", "external data": "m.onnx.data"},
+            [["w", [300, 2], "float32"], ["v", [5, 7], "bfloat16"]],
+        ),
+    ],
+)
+def test_its_header_is_shown(tmp_path, capsys, name, facts, arrays):
+    content, path = FILES[name], tmp_path / "x.npz"
+    path.write_bytes(content) if isinstance(content, bytes) else content(path)
+    assert shown(path, capsys) == (facts, arrays)
+
+
+@pytest.mark.parametrize("name", ["GGUF", "ONNX"])
+def test_a_header_that_is_cut_off_anywhere_is_told_and_raises_nothing_else(name):
+    whole = FILES[name]
+    for length in range(9, len(whole) - 64, 7):
+        find_neighbour(Memory(whole[:length]))
+    cut = find_neighbour(Memory(gguf()[:80]))
+    assert "not readable here" in cut.header.facts["header"]
+
+
+def test_numbers_that_promise_too_much_are_refused():
+    huge = b"GGUF" + struct.pack("<IQQ", 3, 2**60, 0)
+    assert "not readable" in find_neighbour(Memory(huge)).header.facts["header"]
+    text = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 2**62)
+    assert "not readable" in find_neighbour(Memory(text)).header.facts["header"]
+
+
+def test_what_onnx_wrote_reads_as_onnx_reads_it(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="onnx is in the extra 'export'")
+    from onnx import numpy_helper
+
+    arrays = {"a": np.zeros((4, 3), np.float16), "b": np.arange(7)}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["a"], ["c"])], "g", [],
+        [onnx.helper.make_tensor_value_info("c", onnx.TensorProto.FLOAT16, [4, 3])],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items()],
+    )  # fmt: skip
+    data = onnx.helper.make_model(graph).SerializeToString()
+    assert read_onnx(Memory(data)).tensors == [("a", (4, 3), "float16"), ("b", (7,), "int64")]
+    assert find_neighbour(Memory(data)).kind == "an ONNX model"
+
+
+def test_text_and_noise_are_no_neighbours():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        noise = torch.randint(0, 256, (200,), generator=generator, dtype=torch.uint8)
+        assert find_neighbour(Memory(noise.numpy().tobytes())) is None
+    for text in (b"import torch\n", b'{"a": 1}', b"\x08", b"0", bytes(100)):
+        assert find_neighbour(Memory(text)) is None
