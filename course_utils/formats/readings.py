@@ -33,6 +33,7 @@ from course_utils.formats.zip import ZIP, MalformedZipError, Record, read_direct
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files
 MOST_PICKLES = 1000  # one after the other in one file
+OLD_GRAPH = "serialized_exported_program.json"  # torch before 2.7 put no folder around a program
 PICKLES = (".pkl", ".pickle", ".debug_pkl", ".pt", ".pth", ".bin")
 
 
@@ -110,7 +111,8 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         return OTHER_ZIP
     prefix = records[0].name.partition("/")[0] + "/" if records else ""
     parts = {record.name.removeprefix(prefix): record for record in records}
-    if not all(record.name.startswith(prefix) for record in records):
+    flat = any(record.name == OLD_GRAPH for record in records)
+    if not flat and not all(record.name.startswith(prefix) for record in records):
         evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
     kind = zip_kind(parts)
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
