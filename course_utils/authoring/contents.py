@@ -44,6 +44,8 @@ LESSONS = [
            "to save from several processes and load into another number", 50),
     Lesson("09_after_torchscript", "09 After TorchScript",
            "which format to choose today", 50),
+    Lesson("10_your_frameworks_checkpoint", "10 Your framework's checkpoint",
+           "what frameworks save, and whether their runs resume", 40),
 ]  # fmt: skip
 CONTENTS = LESSONS[0]
 

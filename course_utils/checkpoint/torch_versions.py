@@ -58,9 +58,10 @@ def refuse_unless_plain(file: OpenFile) -> None:
 
     found = audit_open(file)
     if found.verdict.value != "plain data":
+        why = found.findings[0].reason
         raise UnsafeCheckpointError(
             f"{file.path}: refused, since the safe loader of PyTorch {torch.__version__} is broken "
-            f"(CVE-2026-24747) and the file is not plain data: {found.verdict.value}. Load it with "
+            f"(CVE-2026-24747) and the file is not plain data: it {why}. Load it with "
             "PyTorch 2.10 or later, or get it as safetensors."
         )
 

@@ -18,6 +18,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+# Of what ranks print to the console. The option of the same name came with PyTorch 2.14.
+PREFIX = {"TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank ${rank}] "}
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -54,11 +57,11 @@ def launch(
         TimeoutError: it took longer; no process is left running.
     """
     # One thread each: more would fight for the cores, and change the bits of sums.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **PREFIX}
     with tempfile.TemporaryDirectory() as logs:
         process = subprocess.Popen(
             [*_torchrun(ranks, logs, echo), "-m", module, *map(str, arguments)],
-            env=environment,
+            env=os.environ | settings,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -102,16 +105,20 @@ def process_group() -> Iterator[torch.device]:
 
 
 def _torchrun(ranks: int, logs: str, echo: bool) -> list[str]:
-    to_console = ["--tee=3", "--log-line-prefix-template=[rank ${rank}] "]
     options = ["--standalone", f"--nproc-per-node={ranks}", f"--log-dir={logs}"]
-    options += to_console if echo else ["--redirects=3"]
+    options += ["--tee=3"] if echo else ["--redirects=3"]
     return [sys.executable, "-m", "torch.distributed.run", *options]
 
 
 def _lines_within(process: subprocess.Popen[str], timeout: float, echo: bool) -> Iterator[str]:
     assert process.stdout is not None
-    # The launcher ends its processes when it is terminated; killed, it would leave them behind.
-    alarm = threading.Timer(timeout, process.terminate)
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.terminate()  # the launcher ends its processes then; killed, it would leave them
+
+    alarm = threading.Timer(timeout, end)
     alarm.start()
     try:
         for line in process.stdout:
@@ -119,7 +126,7 @@ def _lines_within(process: subprocess.Popen[str], timeout: float, echo: bool) ->
                 print(line, end="")
             yield line.rstrip("\n")
         process.wait()
-        if not alarm.is_alive():
+        if late.is_set():
             raise TimeoutError(f"not done after {timeout} seconds: its processes were ended")
     finally:
         alarm.cancel()

@@ -41,6 +41,7 @@ from course_utils.formats.zip import (
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files
 MOST_PICKLES = 100_000  # one after the other in one file
+OLD_GRAPH = "serialized_exported_program.json"  # torch before 2.7 put no folder around a program
 PICKLES = (".pkl", ".pickle", ".debug_pkl", ".pt", ".pth", ".bin")
 
 
@@ -160,7 +161,8 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
     if kind == OTHER_ZIP:
         _inspect_other_zip(file, {r.name: r for r in records}, where, evidence, depth)
         return kind
-    if not all(record.name.startswith(prefix) for record in records):
+    flat = any(record.name == OLD_GRAPH for record in records)
+    if not flat and not all(record.name.startswith(prefix) for record in records):
         evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
         evidence.add(

@@ -3,6 +3,7 @@
 All output is the same on every machine, so that CI can compare it.
 """
 
+import ast
 import html
 import inspect
 import os
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +29,7 @@ from course_utils.resume.rng import seed_everything
 from course_utils.tables import Table
 
 T = TypeVar("T")
+_NAMED = ast.FunctionDef | ast.ClassDef
 
 
 def start(lesson: str, seed: int = 0) -> Path:
@@ -56,6 +59,22 @@ def show_source(*objects: Callable[..., Any] | type) -> None:
     """Show the package's own code of functions or classes, so text and code cannot drift."""
     for thing in objects:
         display(Code(textwrap.dedent(inspect.getsource(thing)), thing.__module__))
+
+
+def show_source_of(module: str, *names: str) -> None:
+    """Show functions and classes of a module without importing it, which may take long.
+
+    Args:
+        module: its dotted name; only the package above it is imported.
+        names: what to show.
+    """
+    spec = find_spec(module)
+    assert spec is not None, f"there is no {module}"
+    assert spec.origin is not None
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    found = {node.name: node for node in ast.parse(text).body if isinstance(node, _NAMED)}
+    for name in names:
+        display(Code(ast.get_source_segment(text, found[name]) or "", module))
 
 
 class Code:

@@ -29,7 +29,8 @@
 # | [07 Checkpoints that survive](07_checkpoints_that_survive.ipynb) | to save through crashes and full disks, fast | 45 | [72](exercises/07_checkpoints_that_survive.ipynb) |
 # | [08 Many processes](08_many_processes.ipynb) | to save from several processes and load into another number | 50 | [55](exercises/08_many_processes.ipynb) |
 # | [09 After TorchScript](09_after_torchscript.ipynb) | which format to choose today | 50 | [59](exercises/09_after_torchscript.ipynb) |
-# | together | | 415 | 537 |
+# | [10 Your framework's checkpoint](10_your_frameworks_checkpoint.ipynb) | what frameworks save, and whether their runs resume | 40 | [60](exercises/10_your_frameworks_checkpoint.ipynb) |
+# | together | | 455 | 597 |
 #
 # Minutes for a lesson are for reading, running and predicting.
 #

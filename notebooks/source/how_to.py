@@ -24,7 +24,7 @@
 # those of cells that you have deleted since. When results look strange: *Kernel*, *Restart Kernel and Run
 # All Cells*. That is the honest test of a notebook, too.
 #
-# **A stuck `[*]`.** Some cells take a minute (lessons 08 and 09 say which). If it stays longer: the square
+# **A stuck `[*]`.** Some cells take a minute (lessons 08 to 10 say which). If it stays longer: the square
 # button, or *Kernel*, *Interrupt Kernel*. If that does not help: *Kernel*, *Restart Kernel*.
 #
 # **"Kernel died".** The process is gone: most often there was no memory left. Close other notebooks

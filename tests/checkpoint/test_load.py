@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from zlib_ng import zlib_ng
 
 from course_utils.checkpoint import CheckpointManager, load, load_checkpoint, save, save_checkpoint
 from course_utils.checkpoint.pickler import PickledState
+from course_utils.checkpoint.torch_versions import version
 from course_utils.errors import (
     CheckpointError,
     CheckpointWriteError,
@@ -274,7 +276,7 @@ def lookup(storage, tag):
         (lambda storage: storage, TypeError),
         (lambda *_: int("x"), ValueError),
         (0, TypeError),
-        ({"cpu": 0}, TypeError),
+        ({"cpu": 0}, TypeError if version() >= (2, 7) else AttributeError),
     ],
     ids=["lookup", "arity", "value", "number", "dict"],
 )
@@ -351,7 +353,7 @@ def test_a_storage_alignment_that_is_not_the_files(tmp_path, state, monkeypatch,
 @pytest.mark.parametrize("alignment", [0, -1, (1 << 16) + 1, 1 << 21])
 def test_an_alignment_that_no_zip_file_has_room_for_is_refused(tmp_path, state, alignment):
     with (
-        torch.utils.serialization.config.patch("save.storage_alignment", alignment),
+        mock.patch.object(save, "storage_alignment", return_value=alignment),
         pytest.raises(ValueError, match="storage_alignment"),
     ):
         save_checkpoint(tmp_path / "a.pt", state)

@@ -30,6 +30,7 @@ BELONGS = {
     "course_utils/safety": ("torch",),
     "course_utils/distributed": ("torch",),
     "course_utils/lessons": ("course",),
+    "course_utils/lessons/frameworks": ("course", "frameworks"),
     "course_utils/grading": ("course", "instructor"),
     "course_utils/authoring": ("test",),
     "notebooks/source": FOR_LEARN,

@@ -1,3 +1,4 @@
+import sys
 import warnings
 
 import pytest
@@ -69,3 +70,12 @@ def test_a_finished_lesson_leaves_nothing(tmp_path, monkeypatch, capsys):
     lesson.finish(scratch)
     assert not scratch.exists()
     assert "99_test" in capsys.readouterr().out
+
+
+def test_code_of_a_module_that_is_not_imported(capsys):
+    lesson.show_source_of("course_utils.lessons.frameworks.with_lightning", "WholeEpochs", "train")
+    shown = capsys.readouterr().out
+    assert "class WholeEpochs(ResumableSampler):" in shown
+    assert "trainer.fit(module, loader, ckpt_path=path)" in shown
+    assert "class Place" not in shown
+    assert "course_utils.lessons.frameworks.with_lightning" not in sys.modules

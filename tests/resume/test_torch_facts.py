@@ -30,12 +30,12 @@ def test_nested_tensors_are_no_longer_loaded_safely_from_2_15_on(layout):
 SPREAD = """
 import sys, torch, torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 path = sys.argv[1]
 dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
 mesh = init_device_mesh("cpu", (2,))
-torch.save(distribute_tensor(torch.ones(4), mesh, [Shard(0)], src_data_rank=None), path)
+torch.save(DTensor.from_local(torch.ones(2), mesh, [Shard(0)], run_check=False), path)
 """
 ALONE = """
 import sys, tempfile, torch, torch.distributed as dist, torch.distributed.tensor

@@ -66,13 +66,17 @@ def test_a_training_state(files):
     assert "left out, as safetensors cannot hold it: x" in str(report)
 
 
+# Those that this PyTorch has.
+HERE = sorted(name for name in SAFETENSORS.values() if hasattr(torch, name))
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_every_dtype_and_layout(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("any")
     state = {}
     for number in range(data.draw(st.integers(0, 4))):
-        dtype = getattr(torch, data.draw(st.sampled_from(sorted(SAFETENSORS.values()))))
+        dtype = getattr(torch, data.draw(st.sampled_from(HERE)))
         shape = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
         raw = torch.randint(0, 2, (*shape[:-1], shape[-1] * dtype.itemsize), dtype=torch.uint8)
         tensor = raw.view(dtype)

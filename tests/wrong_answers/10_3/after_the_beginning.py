@@ -1,0 +1,13 @@
+"""Forgets that the beginning of an epoch draws."""
+
+import torch
+
+MESSAGE = "were drawn anew"
+
+
+def rest_of_epoch(loader, skip, random):
+    batches = iter(loader)
+    for _ in range(skip):
+        next(batches)
+    torch.set_rng_state(random)
+    yield from batches

@@ -1,0 +1,13 @@
+"""Puts the generator back before it skips."""
+
+import torch
+
+MESSAGE = "were drawn anew"
+
+
+def rest_of_epoch(loader, skip, random):
+    batches = iter(loader)
+    torch.set_rng_state(random)
+    for _ in range(skip):
+        next(batches)
+    yield from batches

@@ -1,0 +1,15 @@
+"""Returns the numbers only."""
+
+from collections import Counter
+from itertools import chain
+
+MESSAGE = "A dictionary"
+
+
+def judge_resume(straight, before, after, per_epoch):
+    began = len(before) // per_epoch * per_epoch
+    later = len(straight) - began - per_epoch
+    times = Counter(chain(*before[began:], *after[: len(after) - later]))
+    images = set(chain(*straight[:per_epoch]))
+    alike = sum(a == b for a, b in zip(straight[len(before) :], after, strict=False))
+    return alike, sum(count > 1 for count in times.values()), len(images - times.keys())
