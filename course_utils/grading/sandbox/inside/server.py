@@ -229,9 +229,12 @@ def _files(folder: int) -> Iterator[tuple[str, bytes | None]]:
 
 def _make_seed(isolated: bool, private: tuple[int, int]) -> tuple[socket.socket, int]:
     """Warm up, and fork the process that submissions are forked from."""
+    gc.disable()  # all that is made here stays
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     shell = session.warm_shell()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that is shared
+    gc.enable()
+    namespaces.use_large_pages()
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
