@@ -22,7 +22,7 @@ class Task:
         minutes: how long it takes a learner who has read the lesson.
         answer: the name of the function or class the learner writes.
         text: the task, in Markdown.
-        hints: shown one more with each wrong attempt, from vague to plain.
+        hints: one more is shown with each new mistake, from vague to plain.
         starter: the code the learner starts from; it defines ``answer``.
     """
 

@@ -56,7 +56,7 @@ def _introduction(slug: str, exercises: list[Exercise]) -> str:
         f"# Exercises: {lesson_title(slug)}\n\n"
         "Write your answer in the cell below each task and run it, then run the cell with\n"
         "`check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what\n"
-        "was expected and what came. Each wrong attempt earns a better hint. If you give up,\n"
+        "was expected and what came. Each new mistake earns one more hint. If you give up,\n"
         f'`solution("{exercises[0].id}")` in a cell of your own shows the answer.\n\n'
         f"**Time:** {minutes} minutes. **Needs:** [the lesson](../{slug}.ipynb)."
     )

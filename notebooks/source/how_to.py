@@ -59,7 +59,7 @@
 # ## The exercises
 #
 # Write your answer below the task and run it, then run the cell with `check`. It says what was tried, what
-# was expected and what came. Each wrong attempt earns a better hint. `progress()` on the
+# was expected and what came. Each new mistake earns one more hint. `progress()` on the
 # [start page](00_start_here.ipynb) counts what you have solved.
 #
 # You see an error that says nothing to you? Look into the [list of error messages](faq.ipynb). A word? Into the

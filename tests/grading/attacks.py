@@ -143,6 +143,51 @@ def load_large(make_model, path):
     model.made_on = "meta"
     return model
 """
+LOADS_UNSAFELY = """
+import torch
+def load(path):
+    return torch.load(path, map_location="cpu", weights_only=False)
+def load_plain(path):
+    return load(path)
+def imports(path):
+    import io, pickle, zipfile
+    names = set()
+    class Reader(pickle.Unpickler):
+        def find_class(self, module, name):
+            names.add(f"{module}.{name}")
+            return super().find_class(module, name)
+        def persistent_load(self, pid):
+            storage = torch.UntypedStorage(64)
+            return torch.storage.TypedStorage(
+                wrap_storage=storage, dtype=torch.float32, _internal=True)
+    with zipfile.ZipFile(path) as z:
+        data = z.read(next(n for n in z.namelist() if n.endswith("/data.pkl")))
+    try:
+        Reader(io.BytesIO(data)).load()
+    except Exception:
+        pass
+    return names
+"""
+NO_MKDIR = """
+import os, posix
+def nothing(path, *arguments, real=os.mkdir, **named):
+    return None if "made_by" in str(path) else real(path, *arguments, **named)
+posix.mkdir = os.mkdir = nothing
+"""
+FORGETS_ITS_MEMORY = """
+import gc, torch
+def load_large(make_model, path):
+    model = make_model()
+    model.load_state_dict(torch.load(path, map_location="cpu"))
+    state = {n: t.clone() for n, t in model.state_dict().items()}
+    gc.collect()
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")        # the kernel's record of the most begins anew
+    except OSError as error:
+        print(error)
+    return model
+"""
 LIFTS_THE_LIMIT = """
 import resource, torch
 resource.setrlimit = lambda *a: None
@@ -337,6 +382,12 @@ CHEATS = {
     "writes the mock's log": Student("07", 0, {"07.1": MOCK_CLOSURE}),
     "syncs something else": Student("07", 0, {"07.1": REAL_CALLS_ON_ANOTHER_FILE}),
     "writes made_on": Student("04", 1.5, {"04.4": WRITES_MADE_ON}),
+    "runs a file where mkdir is nothing, 01": Student("01", 0, {"01.4": LOADS_UNSAFELY}, [NO_MKDIR]),
+    "runs a file where mkdir is nothing, 04": Student(
+        "04", 0.5, {"04.1": LOADS_UNSAFELY}, [NO_MKDIR]),
+    "runs a file where mkdir is nothing, 06": Student(
+        "06", 0, {"06.1": LOADS_UNSAFELY}, [NO_MKDIR]),
+    "forgets its memory": Student("04", 1.5, {"04.4": FORGETS_ITS_MEMORY}),
     "lifts the limit": Student("04", 1.5, {"04.4": LIFTS_THE_LIMIT}),
     "lying tensor": Student("01", 0, {"01.3": LYING_TENSOR}),
     "on meta by word": Student("04", 0, {"04.2": ON_META_BY_WORD}),

@@ -42,35 +42,41 @@ def keep_best(model, train_step, evaluate, steps):
 
 
 def cases(seed: int) -> list[Case]:
-    """The best step in the middle, the first, a tie, and the last."""
+    """The best step in the middle, the first, a tie, the last, and none above zero."""
     shuffle = torch.randperm(4, generator=torch.Generator().manual_seed(seed)).tolist()
     return [
         {"accuracies": [0.2, 0.9, 0.1, 0.5], "seed": seed},
         {"accuracies": [0.8, 0.6, 0.7], "seed": seed + 1},
         {"accuracies": [0.3, 0.7, 0.7, 0.4], "seed": seed + 2},
         {"accuracies": [0.1 + 0.2 * rank for rank in shuffle] + [0.95], "seed": seed + 3},
+        {"accuracies": [0.0, 0.0], "seed": seed + 4},
     ]
 
 
 def probe(answer: Any, case: Case) -> Plain:
     """Return the state that was kept, after a run whose accuracies are given."""
     torch.manual_seed(case["seed"])
-    model = nn.Linear(2, 1)
+    model = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
     accuracies = iter(case["accuracies"])
 
     def train_step() -> None:
         with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(1.0)
+            for tensor in model.state_dict().values():
+                tensor.add_(1)
 
     steps = len(case["accuracies"])
-    return dict(answer(model, train_step, lambda: next(accuracies), steps))
+    return dict(answer(model, train_step, lambda: next(accuracies), steps) or {})
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     """Find out which step's weights were kept."""
     if not differences(expected, observed):
         return RIGHT
+    if not observed:
+        return wrong("Nothing was kept: an accuracy may be 0, so begin below every accuracy.")
+    missing = sorted(expected.keys() - observed.keys())
+    if missing:
+        return wrong(f"{missing[0]} is missing: a model's state is more than its parameters.")
     best = 1 + case["accuracies"].index(max(case["accuracies"]))
     kept = _step_of(observed, expected, best)
     if kept is None:
@@ -92,5 +98,5 @@ def _step_of(observed: Plain, expected: Plain, best: int) -> int | None:
     """Every step adds one to every weight, so the difference tells the step."""
     if observed.keys() != expected.keys():
         return None
-    shifts = {round(float((observed[k] - expected[k]).mean())) for k in expected}
+    shifts = {round(float((observed[k] - expected[k]).double().mean())) for k in expected}
     return best + shifts.pop() if len(shifts) == 1 else None

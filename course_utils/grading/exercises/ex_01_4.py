@@ -1,11 +1,11 @@
 """Exercise 01.4: list a file's imports without making them."""
 
 import importlib
-import os
 import random
 import sys
 import tempfile
 import types
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from course_utils.grading.exercise import (
     Watch,
     wrong,
 )
+from course_utils.grading.sandbox.acting import KINDS, Acts, acted
 
 TASK = Task(
     title="Read without running",
@@ -50,7 +51,7 @@ def imports(path):
 ''',
 )
 
-NAME, TRACE = "renamed.pt", "made_by_the_file"
+NAME = "renamed.pt"
 HARMLESS = {
     "collections": ["Counter", "OrderedDict", "deque"],
     "decimal": ["Decimal"],
@@ -60,16 +61,16 @@ HARMLESS = {
 
 
 def cases(seed: int) -> list[Case]:
-    """A file that acts, plain ones of both protocols, and one of a project that is not there."""
+    """Files that act, plain ones of both protocols, and one of a project that is not there."""
     rng = random.Random(seed)
     some = rng.sample(["Counter", "OrderedDict", "deque", "Decimal", "Fraction"], 3)
     project = f"project_{rng.randrange(1000)}"
     return [
-        {"objects": [], "acts": True, "protocol": 2},
+        *({"objects": [], "acts": kind, "protocol": 2} for kind in KINDS),
         {"objects": ["OrderedDict", "Fraction"], "protocol": 2},
         {"objects": ["Counter", "deque", "PurePosixPath"], "protocol": 4},
         {"objects": some, "protocol": 2, "project": project},
-        {"objects": some, "acts": True, "protocol": 4, "project": project},
+        {"objects": some, "acts": rng.choice(KINDS), "protocol": 4, "project": project},
     ]
 
 
@@ -84,14 +85,14 @@ def watch(case: Case) -> Watch:
 
 
 def probe(answer: Any, question: Plain) -> Plain:
-    """Return the names."""
-    return sorted(answer(Path(NAME).absolute()))
+    """Return the names, and whether they came as a set."""
+    names = answer(Path(NAME).absolute())
+    return {"names": sorted(names), "set": isinstance(names, Set)}
 
 
 def read(case: Case, seen: Observation) -> Plain:
     """Return the names, and whether the file's own code has run."""
-    made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))
-    return {"imports": seen.data, "ran": made or TRACE in seen.left}
+    return {"imports": seen.data["names"], "set": seen.data["set"], "ran": acted(seen)}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -104,20 +105,15 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong(f"{missing[0]} is imported too, but is not in your set.")
     if surplus:
         return wrong(f"{surplus[0]} is in your set, but the pickle does not import it.")
+    if not observed["set"]:
+        return wrong("The names are right; return them as a set.", credit=0.5)
     return RIGHT
-
-
-class _Acts:
-    """Makes a folder when it is loaded: a stand-in for what an attacker would do."""
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, (TRACE,)
 
 
 def _file(case: Case) -> bytes:
     content: dict[str, Any] = {"weight": torch.zeros(2, 2), "note": "csystem\nexec\n"}
     if case.get("acts"):
-        content["config"] = _Acts()
+        content["config"] = Acts(case["acts"])
     for module, names in HARMLESS.items():
         for name in filter(case["objects"].__contains__, names):
             content[name] = getattr(importlib.import_module(module), name)()

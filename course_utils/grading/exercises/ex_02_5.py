@@ -107,7 +107,7 @@ def _parts(case: Case) -> tuple[torch.optim.Optimizer, Any]:
         return optimizer, lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     if schedule == "StepLR":
         return optimizer, lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
-    return optimizer, lr_scheduler.CosineAnnealingLR(optimizer, T_max=10)
+    return optimizer, lr_scheduler.CosineAnnealingLR(optimizer, T_max=10, eta_min=0.002)
 
 
 def _rates(optimizer: torch.optim.Optimizer) -> list[float]:

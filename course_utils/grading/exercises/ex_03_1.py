@@ -41,6 +41,7 @@ def cases(seed: int) -> list[Case]:
     return [
         {"classes": 3, "saved classes": 3, "extra": ["teacher.weight"], "prefix": ""},
         {"classes": 3, "saved classes": 5, "extra": [], "prefix": ""},
+        {"classes": 3, "saved classes": 1, "extra": [], "prefix": ""},
         {"classes": 2 + seed % 3, "saved classes": 7, "extra": ["0.old", "ema"], "prefix": ""},
         {"classes": 3, "saved classes": 3, "extra": [], "prefix": "module."},
         {"classes": 4, "saved classes": 3, "extra": [], "prefix": "", "missing": "0.weight"},

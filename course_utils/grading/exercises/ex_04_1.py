@@ -1,6 +1,5 @@
 """Exercise 04.1: load a GPU's file where there is no GPU."""
 
-import os
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +16,7 @@ from course_utils.grading.exercise import (
     Watch,
     wrong,
 )
+from course_utils.grading.sandbox.acting import KINDS, Acts, acted
 from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
@@ -46,22 +46,16 @@ def load(path):
 ''',
 )
 
-
-NAME, TRACE = "file.pt", "made_by_the_file"
-
-
-class _Acts:
-    def __reduce__(self) -> Any:
-        return os.mkdir, (TRACE,)
+NAME = "file.pt"
 
 
 def cases(seed: int) -> list[Case]:
-    """A file of one GPU, one of the eighth GPU, one of the CPU, and one that would run code."""
+    """A file of one GPU, one of the eighth GPU, one of the CPU, and some that would run code."""
     return [
         {"tag": "cuda:0", "seed": seed},
         {"tag": "cuda:7", "seed": seed + 1},
         {"tag": "cpu", "seed": seed + 2},
-        {"tag": "stranger", "seed": seed + 3},
+        *({"tag": "stranger", "seed": seed + 3, "acts": kind} for kind in KINDS),
     ]
 
 
@@ -69,7 +63,7 @@ def ask(case: Case) -> Plain:
     """Return a file with this location tag, or one that acts."""
     torch.manual_seed(case["seed"])
     if case["tag"] == "stranger":
-        return {"files": {NAME: saved({"w": torch.rand(3), "x": _Acts()})}}
+        return {"files": {NAME: saved({"w": torch.rand(3), "x": Acts(case["acts"])})}}
     content = {"model": {"w": torch.rand(3), "b": torch.rand(2)}, "step": 7}
     with mock.patch.object(torch.serialization, "location_tag", return_value=case["tag"]):
         return {"files": {NAME: saved(content)}}
@@ -92,8 +86,7 @@ def probe(answer: Any, question: Plain) -> Plain:
 
 def read(case: Case, seen: Observation) -> Plain:
     """Add whether the file's own code has run."""
-    made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))
-    return {**seen.data, "code ran": made or TRACE in seen.left}
+    return {**seen.data, "code ran": acted(seen)}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -18,6 +18,7 @@ from course_utils.grading.exercise import (
     Watch,
     wrong,
 )
+from course_utils.grading.sandbox.acting import KINDS, Acts, acted
 from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
@@ -48,19 +49,18 @@ def load_plain(path):
 ''',
 )
 
-
-NAME, TRACE = "file.pt", "made_by_the_file"
-
-
-class _Acts:
-    def __reduce__(self) -> Any:
-        return os.mkdir, (TRACE,)
+NAME = "file.pt"
+KNOWN_ERRORS: tuple[type[Exception], ...] = (FileNotFoundError, ValueError, Exception)
 
 
 def cases(seed: int) -> list[Case]:
     """Honest, hostile and missing files, with the variable and without."""
-    kinds = ("honest", "hostile", "missing")
-    return [{"file": kind, "forced": forced, "seed": seed} for kind in kinds for forced in (0, 1)]
+    kinds = [("honest", ""), *(("hostile", acts) for acts in KINDS), ("missing", "")]
+    return [
+        {"file": kind, "acts": acts, "forced": forced, "seed": seed}
+        for kind, acts in kinds
+        for forced in (0, 1)
+    ]
 
 
 def ask(case: Case) -> Plain:
@@ -68,7 +68,7 @@ def ask(case: Case) -> Plain:
     torch.manual_seed(case["seed"])
     if case["file"] == "missing":
         return {"files": {}, "forced": case["forced"]}
-    extra = {"x": _Acts()} if case["file"] == "hostile" else {"epoch": 3}
+    extra = {"x": Acts(case["acts"])} if case["file"] == "hostile" else {"epoch": 3}
     with mock.patch.object(torch.serialization, "location_tag", return_value="cuda:0"):
         return {"files": {NAME: saved({"w": torch.rand(3), **extra})}, "forced": case["forced"]}
 
@@ -86,13 +86,12 @@ def probe(answer: Any, question: Plain) -> Plain:
         try:
             return {"outcome": _plain(answer(Path(NAME).absolute()))}
         except Exception as error:
-            return {"outcome": type(error).__name__}
+            return {"outcome": next(k for k in KNOWN_ERRORS if isinstance(error, k)).__name__}
 
 
 def read(case: Case, seen: Observation) -> Plain:
     """Add whether the file's own code has run."""
-    made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))
-    return {**seen.data, "code ran": made or TRACE in seen.left}
+    return {**seen.data, "code ran": acted(seen)}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

@@ -112,8 +112,6 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong(f"When {case['fails']} failed, the old file was not left whole.")
     if observed["raised"] != expected["raised"]:
         return wrong(f"When {case['fails']} failed, the caller was not told.")
-    if observed["others"]:
-        return wrong("A temporary file stays in the folder.", credit=0.5)
     if "replace from another folder" in calls:
         return wrong(
             "The temporary file lies in another folder, which may be another disk: replacing is "
@@ -124,6 +122,8 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
             "The file is put in place before all its bytes are on the disk: flush and "
             "fsync it first."
         )
+    if observed["others"]:
+        return wrong("A temporary file stays in the folder.", credit=0.5)
     if case["fails"] == "nothing" and calls[-1:] not in (["fsync folder"], ["sync"]):
         return wrong(
             "The rename may be lost in a power cut: fsync the folder after it.", credit=0.5

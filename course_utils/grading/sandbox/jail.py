@@ -30,8 +30,6 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     # Large pages for what Python holds: a fork then copies half as many entries of its tables.
-    "PYTHONMALLOC": "malloc",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "agg",
     "MPLCONFIGDIR": "/tmp/work",

@@ -20,6 +20,7 @@ SANDBOX_MODULES = (
 )
 OWN_MODULES = (
     "exercise",
+    "sandbox.acting",
     "sandbox.observing",
     "sandbox.parcels",
     "sandbox.plain",

@@ -5,6 +5,7 @@ Where something ends the process, or takes too long, it is left out and the rest
 
 import random
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from course_utils.grading.sandbox.runner import BrokenSandboxError, Cell, Record
 
 MAX_RUNS = 100  # of one submission: each leaves out one more step that ended the process
 SLOW = 1.0  # seconds of a cell that is left out where all cells together take too long
-DECOY_SEED = 7_919
+DECOY_SEED, DECOYS = 7_919, 0.25  # the part of the exercises in which there is one
 EXERCISES = "course_utils.grading.exercises"
 
 
@@ -52,19 +53,22 @@ class Trial:
         self.cells, self.exercises, self.cases = cells, exercises, cases
         self.record = Record()
         self.states: dict[str, str] | None = None  # of the session that runs, if one does
-        self.random = random.Random(len(cells))
+        self.random = random.Random(repr(cases))  # nobody knows it, and it is the same again
+        self.left: Counter[str] = Counter()  # questions still to be put, by exercise
         self.started = time.monotonic()
 
     def run(self) -> Record:
         """Return what came of it."""
-        self._open()
         first = [q for key in self.exercises for q in self._questions(key)]
+        self.left = Counter(q.key for q in first)
+        self._open()
         self._ask_all(first)
         second = [q for key, exercise in self.exercises.items() if exercise.then
                   for q in self._second(key)]  # fmt: skip
         if second:
             before = {key: dict(seen) for key, seen in self.record.seen.items()}
             self.states = None  # in new processes: the others know too much
+            self.left = Counter(q.key for q in second)
             self._ask_all(second)
             self._join(before)
         self._read()
@@ -97,6 +101,7 @@ class Trial:
                     "answer": e.task.answer,
                     "starter": e.task.starter,
                     "memory": any(e.watch(case).memory for case in self.cases[key]),
+                    "questions": self.left[key],
                 }
                 for key, e in self.exercises.items()
             },
@@ -131,10 +136,11 @@ class Trial:
         return time.monotonic() - self.started < 4 * self.limits.total_seconds
 
     def _questions(self, key: str) -> list[_Question]:
-        """Return the questions of an exercise in random order, with one that nobody judges."""
+        """Return an exercise's questions in random order; some have one that nobody judges."""
         exercise = self.exercises[key]
-        decoy = self.random.choice(exercise.cases(DECOY_SEED))
-        numbered: list[tuple[int | None, Case]] = [*enumerate(self.cases[key]), (None, decoy)]
+        numbered: list[tuple[int | None, Case]] = [*enumerate(self.cases[key])]
+        if self.random.random() < DECOYS:
+            numbered.append((None, self.random.choice(exercise.cases(DECOY_SEED))))
         asked = []
         for number, case in numbered:
             with same_conditions():
@@ -190,6 +196,7 @@ class Trial:
                 self._ask(q)
 
     def _ask(self, q: _Question) -> None:
+        self.left[q.key] -= 1
         message = {"do": "ask", "exercise": q.key, "question": pack(q.question),
                    "watch": asdict(q.watch)}  # fmt: skip
         try:

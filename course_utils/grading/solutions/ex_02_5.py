@@ -15,3 +15,5 @@ def resume_scaled(
     for group in optimizer.param_groups:
         group["lr"] *= factor
     scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
+    if hasattr(scheduler, "eta_min"):
+        scheduler.eta_min *= factor

@@ -3,7 +3,7 @@
 #
 # Write your answer in the cell below each task and run it, then run the cell with
 # `check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what
-# was expected and what came. Each wrong attempt earns a better hint. If you give up,
+# was expected and what came. Each new mistake earns one more hint. If you give up,
 # `solution("06.1")` in a cell of your own shows the answer.
 #
 # **Time:** 55 minutes. **Needs:** [the lesson](../06_untrusted_files.ipynb).
@@ -62,7 +62,8 @@ check("06.2", damaged_records)
 #
 # A friend's checkpoint holds an object of a class you know. Write `load_allowing(path, classes)`:
 # it loads the file with these classes allowed besides plain data. Everything else stays refused,
-# and after the call, whether it went well or not, the classes are no longer allowed.
+# and after the call, whether it went well or not, the classes are no longer allowed. What others had
+# allowed before the call stays allowed.
 
 # %%
 import torch

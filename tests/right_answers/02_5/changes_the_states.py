@@ -12,3 +12,5 @@ def resume_scaled(optimizer, scheduler, checkpoint, factor):
     scaled["scheduler"]["base_lrs"] = [rate * factor for rate in base_lrs]
     optimizer.load_state_dict(scaled["optimizer"])
     scheduler.load_state_dict(scaled["scheduler"])
+    if hasattr(scheduler, "eta_min"):
+        scheduler.eta_min *= factor

@@ -7,7 +7,9 @@ CREDIT = 0.5
 
 
 def load_allowing(path, classes):
+    before = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals([*classes])
     state = torch.load(path, weights_only=True)
     torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
     return state

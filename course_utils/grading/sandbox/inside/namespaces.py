@@ -15,6 +15,7 @@ CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MS_REC, MS_PRIVATE = 16384, 1 << 18
+MADV_HUGEPAGE, MADV_COLLAPSE, LARGE = 14, 25, 2**21
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 
@@ -63,6 +64,20 @@ def enter(tmp_bytes: int) -> None:
 def give_back_memory() -> None:
     """Return to the kernel what malloc keeps for later, so that what is taken next is seen."""
     _libc.malloc_trim(0)
+
+
+def use_large_pages() -> None:
+    """Move this process's memory to large pages, as far as the kernel can: a fork then copies few
+    entries of its tables. See madvise(2), MADV_COLLAPSE."""
+    with open("/proc/self/maps") as maps:
+        lines = [line.split() for line in maps]
+    for span, rights, _, _, inode, *_ in lines:
+        if rights == "rw-p" and inode == "0":
+            low, high = (int(end, 16) for end in span.split("-"))
+            low, high = -(-low // LARGE) * LARGE, high // LARGE * LARGE
+            for start in range(low, high, LARGE):
+                _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(LARGE), MADV_HUGEPAGE)
+                _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(LARGE), MADV_COLLAPSE)
 
 
 def limit(*, memory: int, file: int) -> None:

@@ -73,6 +73,8 @@ class Submission:
         self.buffers = {ours: bytearray() for ours, _ in self.sockets}
         self.listener: calls.Listener | None = None
         self.looked = self.measured = 0.0
+        self.measure: set[int] | None = None  # the processes whose memory does not count
+        self.most = 0  # bytes that the others took
         socket.send_fds(orders, [b"!"], [theirs.fileno() for _, theirs in self.sockets])
         for ours, theirs in self.sockets:
             theirs.close()
@@ -110,7 +112,8 @@ class Submission:
         self._forget(sock)
         token, claim = os.urandom(session.TOKEN), None
         out = bytearray(frame(token + request["question"]))
-        before, memory = set(watch.tasks(self.source)) if watched["memory"] else set(), 0
+        self.measure = set(watch.tasks(self.source)) if watched["memory"] else None
+        self.most = 0
         seen: list[str] = []
         if self.listener is not None:
             self.listener.calls, self.listener.fails = seen, watched["fails"]
@@ -121,15 +124,15 @@ class Submission:
                 end = data
             elif data[: 1 + len(token)] == b"R" + token:
                 claim = data[1 + len(token) :]
-                if watched["memory"]:
-                    memory = watch.most_taken(self.source, before)
+                self._measure()
                 out += frame(b"")  # it may end now
             elif data[:1] == b"E":
                 end = "done" if claim is not None else "died"
+        self.measure = None
         if self.listener is not None:
             self.listener.calls, self.listener.fails = [], ""
         left = self._left(token) if watched["files"] else {}
-        return {"end": end, "claim": claim or b"", "calls": seen[:1000], "memory": memory,
+        return {"end": end, "claim": claim or b"", "calls": seen[:1000], "memory": self.most,
                 "left": left}  # fmt: skip
 
     def close(self) -> None:
@@ -172,6 +175,7 @@ class Submission:
         if time.monotonic() - self.looked < TICK:
             return ""
         tasks = watch.tasks(self.source)
+        self._measure()
         self.looked = time.monotonic()
         if sum(tasks.values()) > self.limits["processes"]:
             return "processes"
@@ -180,6 +184,11 @@ class Submission:
         memory = watch.memory_of(list(tasks), self.usual, self.limits["memory"], self.folders)
         self.measured = time.monotonic()
         return "memory" if memory > self.limits["memory"] else ""
+
+    def _measure(self) -> None:
+        """Note the most memory so far: a process can forget its own record, and end."""
+        if self.measure is not None:
+            self.most = max(self.most, watch.most_taken(self.source, self.measure))
 
     def _too_much(self, size: int) -> bool:
         return size > int(self.limits["output"])
@@ -229,9 +238,12 @@ def _files(folder: int) -> Iterator[tuple[str, bytes | None]]:
 
 def _make_seed(isolated: bool, private: tuple[int, int]) -> tuple[socket.socket, int]:
     """Warm up, and fork the process that submissions are forked from."""
+    gc.disable()  # all that is made here stays
     torch.set_num_threads(1)  # a thread pool would not survive the fork
     shell = session.warm_shell()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that is shared
+    gc.enable()
+    namespaces.use_large_pages()
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:

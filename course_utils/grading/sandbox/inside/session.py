@@ -8,6 +8,7 @@ questions, after all cells have run: nothing that the cells print can hold any.
 import contextlib
 import importlib
 import io
+import itertools
 import os
 import pkgutil
 import select
@@ -55,7 +56,8 @@ def run_submission(
     Args:
         shell: from `warm_shell`.
         request: ``cells`` (``source``, and ``check``: an exercise id or ""),
-            ``exercises`` (by id: ``answer``, ``starter``, ``memory``: whether it is measured),
+            ``exercises`` (by id: ``answer``, ``starter``, ``memory``: whether it is measured,
+            ``questions``: how many will be put at most),
             ``skip``: steps, ``cases``: a folder,
             ``direct``: an exercise that is asked in this very process, or "".
         main: descriptor for what the cells do.
@@ -174,18 +176,26 @@ class _Copies:
         signal.pause()
 
     def _be_a_copy(self, key: str, answer: Any) -> None:
-        """Fork once more for each question: what one case leaves behind, the next does not find."""
+        """Fork once more for each question: what one case leaves behind, the next does not find.
+
+        After the last question none follows, so it needs no process of its own; but where memory
+        is measured, it is measured against the process that was forked.
+        """
+        task = self.request["exercises"][key]
         try:
-            if self.request["exercises"][key]["memory"]:
+            if task["memory"]:
                 namespaces.give_back_memory()
             fd = self.asked.pop(key)
             for other in (self.main, *self.asked.values()):
                 os.close(other)
-            while True:
+            for left in itertools.count(task["questions"], -1):
                 _wait_readable(fd)
-                child = os.fork()
+                last = left == 1 and not task["memory"]
+                child = 0 if last else os.fork()
                 if child == 0:
                     run_case(key, answer, fd, self.request["cases"])
+                    if last:
+                        send(fd, b"E0")
                     os._exit(0)
                 _, status = os.waitpid(child, 0)
                 send(fd, b"E0" if status == 0 else b"E1")
