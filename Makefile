@@ -11,7 +11,7 @@ SITE := $(VENV)/.site
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build run test-browser torture matrix bench release grade formgrader lint constraints
+.PHONY: learn test build site run test-browser torture matrix bench release grade formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -21,6 +21,9 @@ test: $(READY)
 
 build: $(READY)
 	$(RUN) -m course_utils.grading.sheets && $(RUN) -m course_utils.authoring
+
+site: $(SITE)
+	$(RUN) site/build.py
 
 run: $(READY)
 	$(RUN) -m course_utils.authoring.run

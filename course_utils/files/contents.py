@@ -114,7 +114,7 @@ class _Checksums:
         if not hasattr(self._local, "buffer"):
             self._local.buffer = memoryview(bytearray(STEP))
         part: memoryview = self._local.buffer[:count]
-        if isinstance(self._source, OpenFile):
+        if isinstance(self._source, OpenFile) and not ALONE:
             came = self._source.read_into(part, position)
         else:
             data = self._source.read_at(position, count)
