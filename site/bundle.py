@@ -1,19 +1,14 @@
 """Puts the explorer together: the page, Pyodide, the course's package, examples."""
 
-import base64
 import hashlib
 import json
 import shutil
-import subprocess
-import tarfile
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-PYODIDE = "314.0.7"
-SHA512 = "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
 SERVED = (
     "pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pyodide-lock.json", "python_stdlib.zip",
     "README.md",
@@ -28,43 +23,26 @@ def bundle(out: Path) -> None:
     """Write the explorer into a folder.
 
     Raises:
-        RuntimeError: Pyodide cannot be had, or is not the one whose hash is written here.
+        RuntimeError: Pyodide is not there.
     """
     out.mkdir(parents=True)
     for name in PAGE:
         shutil.copy(HERE / "explorer" / name, out)
-    unpack_pyodide(out / "pyodide")
+    copy_pyodide(out / "pyodide")
     shutil.copy(HERE / "explorer" / "MPL-2.0.txt", out / "pyodide" / "LICENSE")
     pack_package(out / "package.zip")
     write_examples(out / "examples")
     write_service_worker(out)
 
 
-def pyodide_archive() -> Path:
-    """Return npm's archive of Pyodide, fetched once into ``build`` and checked each time."""
-    archive = ROOT / "build" / f"pyodide-{PYODIDE}.tgz"
-    if not archive.exists():
-        archive.parent.mkdir(exist_ok=True)
-        npm = shutil.which("npm")
-        if npm is None:
-            raise RuntimeError("the explorer needs npm once, to fetch Pyodide: install Node.js")
-        command = [npm, "pack", f"pyodide@{PYODIDE}", "--silent"]
-        subprocess.run(command, cwd=archive.parent, check=True, stdout=subprocess.DEVNULL)
-    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if found != SHA512:
-        archive.unlink()
-        raise RuntimeError(f"{archive.name} is not the file whose hash is in {Path(__file__).name}")
-    return archive
-
-
-def unpack_pyodide(folder: Path) -> None:
-    """Unpack what a browser loads of Pyodide."""
+def copy_pyodide(folder: Path) -> None:
+    """Copy what a browser loads of Pyodide."""
+    source = HERE / "node_modules" / "pyodide"  # pinned, with its hash, in package-lock.json
+    if not source.exists():
+        raise RuntimeError("Pyodide is not there yet: `make wasm` fetches it (needs Node.js)")
     folder.mkdir()
-    with tarfile.open(pyodide_archive()) as archive:
-        for name in SERVED:
-            source = archive.extractfile(f"package/{name}")
-            assert source is not None
-            (folder / name).write_bytes(source.read())
+    for name in SERVED:
+        shutil.copy(source / name, folder)
 
 
 def pack_package(target: Path) -> None:

@@ -162,7 +162,7 @@ function showAudit(found) {
   copies();
   const [kind, words] = VERDICTS[found.verdict] ?? ["warn", ""];
   $("verdict").className = kind;
-  $("verdict").textContent = found.error ? found.error.message : `${found.verdict}. ${words} (Judged for ${found.judged_for}.)`;
+  $("verdict").textContent = found.error ? found.error.message : `${words} (Judged for ${found.judged_for}.)`;
   if (found.error) return;
   const rows = [...found.findings.map(([verdict, where, reason]) => [verdict, where || "the file", reason, explain(reason.replace(/^(imports|calls) /u, ""))]),
     ...found.calls.map((call) => ["it would call", "", call, explain(call)]),

@@ -41,8 +41,8 @@ export function explain(text) {
 
 export const VERDICTS = {
   "plain data": ["good", "Plain data: torch's safe loader takes it, and nothing of it is code."],
-  "needs these globals": ["warn", "torch's safe loader refuses it until these names are allowed. Allow them only if you know them."],
-  damaged: ["bad", "It is damaged: what loading it would do cannot be told."],
-  "would run code": ["bad", "Loading it without the safe loader would run code that the file brings."],
-  "not a checkpoint": ["warn", "This is nothing that torch, pickle or safetensors would load."],
+  "needs these globals": ["warn", "Needs these globals: torch's safe loader refuses it until these names are allowed. Allow them only if you know them."],
+  damaged: ["bad", "Damaged: what loading it would do cannot be told."],
+  "would run code": ["bad", "Would run code: loading it without the safe loader would run code that the file brings."],
+  "not a checkpoint": ["warn", "Not a checkpoint: nothing that torch, pickle or safetensors would load."],
 };
