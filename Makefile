@@ -8,10 +8,12 @@ COURSE ?= class
 LEARN := $(VENV)/.learn
 READY := $(VENV)/.ready
 SITE := $(VENV)/.site
+NPM := site/node_modules/.package-lock.json
+WASM := build/wasm/.ready
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build run test-browser torture matrix bench release grade formgrader lint constraints
+.PHONY: learn test build site run test-browser wasm test-wasm torture matrix bench release grade formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -22,11 +24,21 @@ test: $(READY)
 build: $(READY)
 	$(RUN) -m course_utils.grading.sheets && $(RUN) -m course_utils.authoring
 
+site: $(SITE) $(NPM)
+	$(RUN) site/build.py
+
 run: $(READY)
 	$(RUN) -m course_utils.authoring.run
 
 test-browser: $(READY)
 	$(RUN) -m pytest -m browser tests
+
+# Pyodide and what else is pinned in site/package-lock.json; Node.js has to be there.
+wasm: $(NPM)
+
+test-wasm: $(WASM) $(NPM)
+	ulimit -s unlimited && node --stack-size=200000 tests/formats/in_pyodide.mjs \
+		/code=$(CURDIR) /packages=$(CURDIR)/build/wasm /code/tests/formats/without_torch.py
 
 torture: $(READY)
 	$(RUN) -m pytest -m torture tests
@@ -59,6 +71,16 @@ $(READY): $(VENV)/.made
 
 $(SITE): $(READY)
 	$(PIP) -e ".[site]"
+	touch $@
+
+$(NPM): site/package-lock.json
+	npm ci --prefix site --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# Wheels for any platform; newer ones of hypothesis are compiled.
+$(WASM): $(VENV)/.made
+	$(RUN) -m pip install --target build/wasm --only-binary :all: --platform any \
+		--python-version 3.14 --implementation py --abi none pytest==9.2.0 hypothesis==6.155.7
 	touch $@
 
 $(VENV)/.made: pyproject.toml constraints.txt

@@ -2,13 +2,12 @@
 
 from course_utils.anatomy.archive import (
     Archive,
-    Span,
-    byte_map,
     read_archive,
     read_record,
     read_tensors,
     summarize,
 )
+from course_utils.formats.byte_map import Span, byte_map
 
 __all__ = [
     "Archive",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -20,8 +20,6 @@ from course_utils.formats.pickle import Opcode, opcodes
 from course_utils.formats.tensors import TensorInfo
 from course_utils.formats.zip import Record
 from course_utils.tables import Table
-
-PICKLE = "data.pkl"
 
 
 def summarize(state_dict: Mapping[str, Any]) -> Table:
@@ -87,38 +85,6 @@ def read_tensors(
         DamagedCheckpointError: bytes are missing, or do not match their checksum.
     """
     return {name: read_tensor(contents, contents.tensors[name], verify) for name in names}
-
-
-class Span(NamedTuple):
-    """A stretch of the file, from byte ``start`` up to, not including, ``stop``.
-
-    ``kind`` is "tensor", "pickle", "other" (small records), "header" (the zip's own
-    bookkeeping) or "padding".
-    """
-
-    start: int
-    stop: int
-    kind: str
-    name: str
-
-
-def byte_map(archive: "Archive") -> list[Span]:
-    """Return what each byte of the file is for, in order and without gaps."""
-    spans: list[Span] = []
-
-    def add(stop: int, kind: str, name: str) -> None:
-        start = spans[-1].stop if spans else 0
-        if stop > start:
-            spans.append(Span(start, stop, kind, name))
-
-    data = {info.record for info in archive.tensors.values()}
-    for record in sorted(archive.records.values(), key=lambda record: record.offset):
-        kind = "tensor" if record.name in data else "other"
-        add(record.padding, "header", record.name)
-        add(record.offset, "padding", record.name)
-        add(record.offset + record.stored, "pickle" if record.name == PICKLE else kind, record.name)
-    add(archive.source.size, "header", "directory")
-    return spans
 
 
 class Archive(Contents):

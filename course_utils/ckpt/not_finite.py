@@ -1,16 +1,14 @@
-"""Counts the NaN and infinite values of a tensor, with NumPy alone, whatever its dtype."""
+"""Counts the NaN and infinite values of a tensor, with the standard library alone."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from course_utils.formats.contents import Contents
 from course_utils.formats.tensors import TensorInfo
 
 BLOCK = 16 << 20  # bytes in memory at a time
-Array = np.ndarray[Any, Any]
 
 
 class NotFinite(NamedTuple):
@@ -37,14 +35,16 @@ def not_finite(
     """
     if info.dtype not in _FLOATS or info.record is None or not info.span:
         return None
-    count = _FLOATS[info.dtype]
+    find = _FLOATS[info.dtype]
     nan = infinite = 0
     for raw in _blocks(contents, info):
         progress(len(raw))
-        found = count(np.frombuffer(raw, np.uint8), contents.byteorder)
-        nan, infinite = nan + found.nan, infinite + found.infinite
+        found = find(raw, contents.byteorder)
+        nan, infinite = nan + _count(found.nan), infinite + _count(found.infinite)
     if (nan or infinite) and not _shows_all(info):
-        return _count_shown(contents, info, count)
+        found = find(b"".join(_blocks(contents, info)), contents.byteorder)
+        shown = _shown(info)
+        return NotFinite(_count(found.nan & shown), _count(found.infinite & shown))
     return NotFinite(nan, infinite)
 
 
@@ -67,84 +67,99 @@ def _shows_all(info: TensorInfo) -> bool:
     return shown == info.span
 
 
-def _count_shown(contents: Contents, info: TensorInfo, count: "Counter") -> NotFinite | None:
-    """Count where a tensor steps over some of its memory: only what it shows."""
-    memory = np.frombuffer(b"".join(_blocks(contents, info)), np.dtype((np.void, info.itemsize)))
-    shape = [n if step else 1 for n, step in zip(info.shape, info.stride, strict=True)]
-    if prod(shape) > len(memory):  # rows that overlap
-        places = np.zeros(len(memory), bool)
-        _mark(places, shape, info.stride)
-        shown = memory[places]
-    else:
-        steps = [step * info.itemsize for step in info.stride]
-        shown = np.lib.stride_tricks.as_strided(memory, shape, steps, writeable=False)
-    found = count(np.frombuffer(shown.tobytes(), np.uint8), contents.byteorder)
-    return found
+# Elements are marked in one long integer, a byte each: 255 or 0. So whole blocks are combined at
+# once, as NumPy would do it, by the standard library alone.
 
 
-def _mark(places: Array, shape: list[int], strides: tuple[int, ...]) -> None:
-    """Set the places that a tensor shows."""
-    places[0] = True
-    for length, step in zip(shape, strides, strict=True):
+class _Marks(NamedTuple):
+    nan: int
+    infinite: int
+
+
+Finder = Callable[[bytes, str], _Marks]
+
+
+def _count(marks: int) -> int:
+    return marks.bit_count() // 8
+
+
+def _shown(info: TensorInfo) -> int:
+    """Mark the elements that a tensor shows of the memory it spans."""
+    marks = 255
+    for length, step in zip(info.shape, info.stride, strict=True):
         done = 1
-        while done < length:  # doubling: a length may be as large as the memory
+        while step and done < length:  # doubling: a length may be as large as the memory
             more = min(done, length - done)
-            places[more * step :] |= places[: len(places) - more * step].copy()
+            marks |= marks << (8 * more * step)
             done += more
+    return marks
 
 
-Counter = Callable[[Array, str], NotFinite]
+def _marked(raw: bytes, wanted: Callable[[int], bool]) -> int:
+    """Mark the bytes that are wanted."""
+    table = bytes(255 if wanted(value) else 0 for value in range(256))
+    return int.from_bytes(raw.translate(table), "little")
 
 
-def _of_parts(name: str, parts: int = 1) -> Counter:
-    """Count with NumPy's own dtype; complex numbers have two parts."""
+def _of_floats(size: int, exponent: int, parts: int = 1) -> Finder:
+    """Find where all bits of the exponent are set; complex numbers have two parts.
 
-    def count(raw: Array, byteorder: str) -> NotFinite:
-        values = raw.view(_ordered(name, byteorder))
-        if np.isfinite(values).all():
-            return NotFinite(0, 0)
-        return _summed(np.isnan(values), np.isinf(values), parts)
+    Args:
+        size: bytes of a part.
+        exponent: its bits in the first two bytes of a part, as a big-endian number.
+        parts: of an element; one with a NaN part is NaN, whatever the other.
+    """
+    high, low = divmod(exponent, 256)
+    suspects = [bytes([value]) for value in range(256) if value & high == high]
 
-    return count
+    def find_part(plane: Callable[[int], bytes]) -> _Marks:
+        """Find in a part of all elements, given their bytes by significance, highest first."""
+        first = plane(0)
+        if not any(value in first for value in suspects):
+            return _Marks(0, 0)
+        second = plane(1)
+        found = _marked(first, lambda value: value & high == high)
+        found &= _marked(second, lambda value: value & low == low)
+        infinite = found & _marked(first, lambda value: not value & ~high & 127)
+        infinite &= _marked(second, lambda value: not value & ~low & 255)
+        for number in range(2, size if infinite else 0):
+            infinite &= _marked(plane(number), lambda value: not value)
+        return _Marks(found & ~infinite, infinite)
 
+    def find(raw: bytes, byteorder: str) -> _Marks:
+        nan = infinite = 0
+        for part in range(parts):
+            start, step = part * size, 1
+            if byteorder != "big":
+                start, step = start + size - 1, -1
+            found = find_part(partial(_plane, raw, start, step, size * parts))
+            nan, infinite = nan | found.nan, infinite | found.infinite
+        return _Marks(nan, infinite & ~nan)
 
-def _of_bfloat16(raw: Array, byteorder: str, parts: int = 1) -> NotFinite:
-    bits = raw.view(_ordered("u2", byteorder)) & 0x7FFF
-    if not (bits >= 0x7F80).any():
-        return NotFinite(0, 0)
-    return _summed(bits > 0x7F80, bits == 0x7F80, parts)
-
-
-def _ordered(name: str, byteorder: str) -> np.dtype[Any]:
-    return np.dtype((">" if byteorder == "big" else "<") + name)
-
-
-def _of_bytes(nan: set[int], infinite: frozenset[int] = frozenset()) -> Counter:
-    """Count by the bit patterns of one byte."""
-    is_nan, is_infinite = (np.isin(np.arange(256), list(found)) for found in (nan, infinite))
-
-    def count(raw: Array, _: str) -> NotFinite:
-        counts = np.bincount(raw, minlength=256)
-        return NotFinite(int(counts[is_nan].sum()), int(counts[is_infinite].sum()))
-
-    return count
-
-
-def _summed(nan: Array, infinite: Array, parts: int) -> NotFinite:
-    """Count elements; one with a NaN part is NaN, whatever the other."""
-    is_nan, is_infinite = nan.reshape(-1, parts).any(1), infinite.reshape(-1, parts).any(1)
-    return NotFinite(int(is_nan.sum()), int((is_infinite & ~is_nan).sum()))
+    return find
 
 
-_FLOATS: dict[str, Counter] = {
-    "float64": _of_parts("f8"),
-    "float32": _of_parts("f4"),
-    "float16": _of_parts("f2"),
-    "complex128": _of_parts("f8", 2),
-    "complex64": _of_parts("f4", 2),
-    "complex32": _of_parts("f2", 2),
-    "bfloat16": _of_bfloat16,
-    "bcomplex32": lambda raw, byteorder: _of_bfloat16(raw, byteorder, 2),
+def _plane(raw: bytes, start: int, step: int, stride: int, number: int) -> bytes:
+    """Return a byte of each element."""
+    return raw[start + step * number :: stride]
+
+
+def _of_bytes(nan: set[int], infinite: frozenset[int] = frozenset()) -> Finder:
+    """Find by the bit patterns of one byte."""
+    return lambda raw, _: _Marks(
+        _marked(raw, lambda value: value in nan), _marked(raw, lambda value: value in infinite)
+    )
+
+
+_FLOATS: dict[str, Finder] = {
+    "float64": _of_floats(8, 0x7FF0),
+    "float32": _of_floats(4, 0x7F80),
+    "float16": _of_floats(2, 0x7C00),
+    "complex128": _of_floats(8, 0x7FF0, 2),
+    "complex64": _of_floats(4, 0x7F80, 2),
+    "complex32": _of_floats(2, 0x7C00, 2),
+    "bfloat16": _of_floats(2, 0x7F80),
+    "bcomplex32": _of_floats(2, 0x7F80, 2),
     # https://arxiv.org/abs/2209.05433 and https://arxiv.org/abs/2206.02915 (FNUZ); the last is the
     # scale of https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf
     "float8_e4m3fn": _of_bytes({0x7F, 0xFF}),

@@ -1,16 +1,16 @@
 """Open a file by its name: describe it, verify it."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
-
-from zlib_ng.zlib_ng import crc32, crc32_combine
 
 from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
 from course_utils.formats import verify as formats_verify
+from course_utils.formats.checksum import crc32
 from course_utils.formats.contents import Contents
 from course_utils.formats.verify import Checksum, Verification
 from course_utils.formats.zip import Record
@@ -22,6 +22,7 @@ CHUNK = 4 << 20  # bytes of one task of a thread
 STEP = 256 << 10  # bytes read, then hashed, while they are in the processor's nearest cache
 SMALL = 256 << 10  # up to so many bytes are not worth another thread
 THREADS = os.cpu_count() or 1
+ALONE = sys.platform == "emscripten"  # in a browser there is one thread, and no zlib-ng
 
 Progress = Callable[[int], None]
 
@@ -87,7 +88,7 @@ class _Checksums:
                 pool.shutdown(cancel_futures=True)
 
     def _begin(self, record: Record, pool: "ThreadPoolExecutor") -> list[tuple[int, "Future[int]"]]:
-        if record.size <= SMALL:
+        if record.size <= SMALL or ALONE:
             return []
         stop = record.offset + record.size
         starts = range(record.offset, stop, CHUNK)
@@ -96,17 +97,21 @@ class _Checksums:
 
     def _finish(self, record: Record, parts: list[tuple[int, "Future[int]"]]) -> Checksum:
         try:
-            if not parts:
-                return self._hash(record.offset, record.size)
             total = 0
+            if not parts:
+                stop = record.offset + record.size
+                for start in range(record.offset, stop, CHUNK):
+                    total = self._hash(start, min(CHUNK, stop - start), total)
+                return total
+            from zlib_ng.zlib_ng import crc32_combine
+
             for length, part in parts:
                 total = crc32_combine(total, part.result(), length)
         except OSError as error:
             return error
         return total
 
-    def _hash(self, position: int, count: int) -> int:
-        total = 0
+    def _hash(self, position: int, count: int, total: int = 0) -> int:
         for start in range(position, position + count, STEP):
             part = self._read(start, min(STEP, position + count - start))
             total = crc32(part, total)
@@ -117,7 +122,7 @@ class _Checksums:
         if not hasattr(self._local, "buffer"):
             self._local.buffer = memoryview(bytearray(STEP))
         part: memoryview = self._local.buffer[:count]
-        if isinstance(self._source, OpenFile):
+        if isinstance(self._source, OpenFile) and not ALONE:
             came = self._source.read_into(part, position)
         else:
             data = self._source.read_at(position, count)

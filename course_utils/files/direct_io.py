@@ -14,9 +14,8 @@ import queue
 import threading
 from contextlib import suppress
 
-from zlib_ng import zlib_ng
-
 from course_utils.files.locks import not_for_children
+from course_utils.formats import checksum
 
 BLOCK = 4 << 20  # bytes
 BLOCKS = 4  # one is filled, one is written, one waits, one is held back for a patch
@@ -99,7 +98,7 @@ class BlockWriter:
             taken = data[: BLOCK - self._filled]
             copy = self._block[self._filled : self._filled + len(taken)]
             copy[:] = taken
-            crc32 = zlib_ng.crc32(copy, crc32)
+            crc32 = checksum.crc32(copy, crc32)
             self._filled += len(taken)
             data = data[len(taken) :]
             if self._filled == BLOCK:

@@ -4,9 +4,8 @@ import ctypes
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Union
 
-from zlib_ng import zlib_ng
-
 from course_utils.files.direct_io import BLOCK, STEP, BlockWriter
+from course_utils.formats.checksum import crc32
 from course_utils.formats.zip_layout import CRC_POSITION, Entry, descriptor, directory, local_header
 
 if TYPE_CHECKING:  # bytes are written without torch; a storage brings it along
@@ -65,7 +64,7 @@ class ArchiveWriter:
             self._add_large(entry, _pieces(content))
 
     def _add_small(self, entry: Entry, data: bytes) -> None:
-        entry.crc32 = zlib_ng.crc32(data)
+        entry.crc32 = crc32(data)
         self._out.append(local_header(entry, self._alignment) + data + descriptor(entry))
 
     def _add_large(self, entry: Entry, pieces: Iterator[memoryview]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from course_utils.anatomy.archive import byte_map, read_archive, read_tensors, summarize
+from course_utils.anatomy import byte_map, read_archive, read_tensors, summarize
 from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,

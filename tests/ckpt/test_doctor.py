@@ -258,6 +258,22 @@ def test_only_what_a_tensor_shows_counts(save):
     assert "not finite" not in problems(save({"w": windows}))
 
 
+def test_what_overlapping_rows_show_twice_counts_once(save):
+    from course_utils.ckpt.not_finite import not_finite
+
+    line = torch.full((40,), float("nan"))
+    line[5:20] = float("inf")
+    line[::7] = 0.0
+    rows = line.as_strided((5, 4), (6, 3), 2)
+    places = torch.arange(40).as_strided((5, 4), (6, 3), 2).unique()
+    shown = line[places]
+    assert len(shown) < rows.numel()
+    contents = open_contents(save({"w": rows}))
+    expected = (int(shown.isnan().sum()), int(shown.isinf().sum()))
+    assert min(expected) > 0
+    assert not_finite(contents, contents.tensors["w"], lambda _: None) == expected
+
+
 def test_big_endian_numbers(save, tmp_path):
     import zipfile
 

@@ -1,0 +1,104 @@
+"""Builds the course's site into ``build/site``, without a network once its parts are there.
+
+Nothing is executed: pages are made of the notebooks as they were built. ``make site`` runs this.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+from bundle import bundle
+from nbformat import NotebookNode
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+SOURCE, OUT = ROOT / "build" / "site-source", ROOT / "build" / "site"
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "AGENTS.md", "docs/ckpt-json.md")
+PREDICTION = "**Predict.**"
+
+
+def main() -> int | None:
+    """Build the site; return Sphinx's exit status, or none."""
+    from course_utils.lessons import learn
+
+    for folder in (SOURCE, OUT):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(
+        HERE,
+        SOURCE,
+        ignore=shutil.ignore_patterns("*.py", "explorer", "__pycache__", "node_modules", "*.json"),
+    )
+    shutil.copy(HERE / "conf.py", SOURCE)
+    for name in PAGES:
+        copy_page(name)
+    learn.refresh(SOURCE / "download")  # as learners get them: no outputs
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        if path.parent.name in ("notebooks", "exercises"):
+            copy_notebook(path)
+    copy_page("notebooks/INSTRUCTORS.md")
+    return run_sphinx() or bundle(OUT / "explorer")
+
+
+def run_sphinx() -> int:
+    """Write the pages; a warning is an error."""
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-j", "2", "-q", "-W", "--keep-going"]
+    command += ["-d", str(SOURCE / ".doctrees")]
+    return subprocess.run([*command, str(SOURCE), str(OUT)], check=False).returncode
+
+
+def copy_page(name: str) -> None:
+    """Copy a page of the repository, to the place that its links expect."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    target = SOURCE / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def copy_notebook(path: Path) -> None:
+    """Copy an executed notebook: answers below open questions folded, with a link to its file."""
+    notebook = nbformat.read(path, as_version=4)
+    fold_answers(notebook)
+    lower_anchors(notebook)
+    name = path.relative_to(ROOT / "notebooks").as_posix()
+    up = "../" * (1 + name.count("/"))
+    add_download(notebook, f"{up}download/{name}")
+    target = SOURCE / "notebooks" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+
+
+def fold_answers(notebook: NotebookNode) -> int:
+    """Fold the outputs of the cells that follow a prediction, up to the next text.
+
+    Returns:
+        How many cells it folded.
+    """
+    folded, asked = 0, False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            asked = PREDICTION in cell.source
+        elif asked and cell.get("outputs"):
+            cell.metadata.setdefault("tags", []).append("hide-output")
+            folded += 1
+    return folded
+
+
+def lower_anchors(notebook: NotebookNode) -> None:
+    """Spell links to a heading as Sphinx does, in small letters; Jupyter keeps them as they are."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\.ipynb#[^)]+\)", lambda found: found[0].lower(), cell.source)
+
+
+def add_download(notebook: NotebookNode, file: str) -> None:
+    """Add a link to the notebook itself below the title."""
+    first = notebook.cells[0]
+    link = f"{{download}}`Download this notebook <{file}>`"
+    first.source = re.sub(r"\A(# .*\n)", rf"\1\n{link}\n", first.source, count=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

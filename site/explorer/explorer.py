@@ -1,0 +1,74 @@
+"""What the explorer asks of the course's package, inside the browser.
+
+`ckpt` itself is run, so what the page copies as JSON is what the command prints. Files appear as a
+folder whose bytes are read from the page's File objects, a slice at a time.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from typing import Any
+
+from course_utils.ckpt import doctor, verify
+from course_utils.ckpt.main import main
+from course_utils.errors import CheckpointError
+from course_utils.files.contents import open_contents
+from course_utils.formats import open as formats_open
+from course_utils.formats.byte_map import byte_map
+
+LARGEST_PICKLE = 64 << 20  # bytes; the page has less memory than a program
+
+formats_open.LARGEST_PICKLE = LARGEST_PICKLE
+
+
+def ckpt(command: str, names: list[str], tell: Callable[[int, int], object]) -> str:
+    """Return what ``ckpt COMMAND --json`` prints about files.
+
+    Args:
+        command: inspect, verify, audit, doctor or diff.
+        names: of files in the current folder.
+        tell: is told how many bytes are done, and of how many.
+    """
+    report = partial(_Progress, tell)
+    doctor.Progress = verify.Progress = report  # type: ignore[misc, assignment]
+    return _printed([command, "--json", "--", *names])
+
+
+def text(command: str, names: list[str]) -> str:
+    """Return what ``ckpt COMMAND`` prints about files, on both its streams."""
+    return _printed([command, "--", *names])
+
+
+def spans(name: str) -> str:
+    """Return the byte map of a file as JSON: start, stop, kind and name of each stretch."""
+    try:
+        contents = open_contents(name)
+    except CheckpointError:
+        return "[]"
+    return json.dumps(byte_map(contents)) if contents.records else "[]"
+
+
+def _printed(arguments: list[str]) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out):
+        main(arguments)
+    return out.getvalue()
+
+
+class _Progress:
+    """Stands where `ckpt.progress.Progress` does, and tells the page instead of a terminal."""
+
+    def __init__(self, tell: Callable[[int, int], object], _: str, total: int) -> None:
+        self._tell, self._total, self._done = tell, total, 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._tell(min(self._done, self._total), self._total)
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass

@@ -1,0 +1,286 @@
+// The page: takes files, asks the reader, shows what it says. All text from files is text.
+import { ByteMap } from "./map.js";
+import { Reader } from "./reader.js";
+import { Tree, element } from "./tree.js";
+import { VERDICTS, explain } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const STARTING = "Starting Python in your browser …";
+const EXAMPLES = ["weights.pt", "training run.pt", "tied.safetensors", "damaged.pt", "stranger.pt"];
+const MOST_ROWS = 500; // of a table; the JSON has all
+let files = new Map(), shown = 0, entries = [], told = {};
+
+function say(text, kind = "") {
+  $("status").textContent = text;
+  $("status").className = kind;
+}
+
+const supported = typeof WebAssembly === "object" && typeof Worker === "function" && location.protocol !== "file:";
+const reader = supported ? new Reader((state, reason) => {
+  if (state === "ready" && $("status").textContent === STARTING) say("Ready.");
+  if (state === "failed") say(`Python could not be started: ${reason}. The command does the same: ckpt inspect FILE`, "bad");
+}) : null;
+if (!supported) {
+  say(location.protocol === "file:" ? "Serve this folder to use the page: python3 -m http.server"
+    : "This browser has no WebAssembly or no workers. The command does the same: ckpt inspect FILE", "bad");
+}
+const tree = new Tree($("tree"), describe), map = new ByteMap($("map"));
+
+async function open(list) {
+  if (!reader || !list.length) return;
+  files = new Map();
+  for (const file of list) {
+    let name = file.webkitRelativePath || file.name;
+    for (let i = 2; files.has(name); i++) name = `${i}-${file.name}`;
+    files.set(name, new File([file], name));
+  }
+  const names = [...files.keys()].sort();
+  for (const id of ["file", "other"]) $(id).replaceChildren(...names.map((name) => element("option", { value: name }, name)));
+  $("other").selectedIndex = Math.min(1, names.length - 1);
+  $("which").hidden = $("comparing").hidden = names.length < 2;
+  $("alone").hidden = names.length > 1;
+  try {
+    await reader.open([...files.values()]);
+  } catch (error) {
+    return say(`The files could not be opened: ${error.message}`, "bad");
+  }
+  await show($("file").value);
+}
+
+/** Ask for something that may take long: with a bar, and a button that ends it. */
+async function work(doing, job, names, command) {
+  say(doing);
+  $("working").hidden = false;
+  $("progress").removeAttribute("value");
+  try {
+    return await reader.ask(job, names, { command, progress: (done, total) => {
+      $("progress").max = total;
+      $("progress").value = done;
+    } });
+  } finally {
+    $("working").hidden = true;
+  }
+}
+
+async function ckpt(command, names) {
+  const json = await work(`Reading: ckpt ${command} …`, "ckpt", names, command);
+  told[command] = { json, names };
+  return JSON.parse(json).files[0];
+}
+
+function failed(error) {
+  say(error.message === "cancelled" ? "Cancelled."
+    : "Reading this file used up what Python has in a browser, so it was ended and started anew. "
+      + "Nothing in the file was run. The command can do more: ckpt inspect FILE", "bad");
+}
+
+async function show(name) {
+  const turn = ++shown;
+  told = {};
+  $("results").hidden = true;
+  for (const id of ["verified", "findings", "differences", "audit", "detail"]) $(id).replaceChildren();
+  $("verdict").textContent = $("headline").textContent = "";
+  $("filter").value = "";
+  tree.show([]);
+  map.show([]);
+  try {
+    const found = await ckpt("inspect", [name]);
+    if (turn !== shown) return;
+    $("results").hidden = false;
+    showContents(name, found);
+    map.show(JSON.parse(await reader.ask("spans", [name])));
+    showAudit(await ckpt("audit", [name]));
+    say("Done.");
+  } catch (error) {
+    if (turn !== shown) return;
+    $("results").hidden = false;
+    $("headline").textContent ||= `${name}: not read`;
+    failed(error);
+  }
+}
+
+function showContents(name, found) {
+  copies();
+  if (found.error) {
+    $("headline").className = found.verdict === "damaged" ? "bad" : "warn";
+    $("headline").textContent = found.error.message;
+    entries = [];
+  } else {
+    const tensors = found.tensors ?? [], others = found.other_tensors ?? [];
+    const total = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+    $("headline").className = "";
+    $("headline").textContent = found.tensors
+      ? `${name}: a ${found.kind} of ${found.bytes.toLocaleString("en")} bytes; ${tensors.length.toLocaleString("en")} tensors of ${total.toLocaleString("en")} bytes`
+        + (others.length ? `, and ${others.length} that are not read` : "")
+      : `${name}: ${found.kind}, ${found.bytes.toLocaleString("en")} bytes, ${found.records.length} records`;
+    const values = Object.entries(found.values ?? {}).map(([key, value]) => ({ name: key, value: plain(value) }));
+    const records = (found.records ?? []).map((record) => ({ ...record, dtype: "record" }));
+    entries = [...tensors, ...others.map((other) => ({ ...other, value: other.reason })), ...values, ...records];
+  }
+  filter();
+}
+
+const plain = (value) => value !== null && typeof value === "object" && "described" in value ? value.described : JSON.stringify(value);
+
+function filter() {
+  const wanted = $("filter").value.toLowerCase();
+  const chosen = wanted ? entries.filter((entry) => entry.name.toLowerCase().includes(wanted)) : entries;
+  tree.show(chosen);
+  $("count").textContent = `${chosen.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")}`;
+}
+
+function describe(entry) {
+  const parts = [entry.name];
+  if (entry.shape) parts.push(`shape [${entry.shape.join(", ")}]`);
+  if (entry.dtype) parts.push(entry.dtype);
+  if (entry.bytes !== undefined) parts.push(`${entry.bytes.toLocaleString("en")} bytes`);
+  if (entry.stride) parts.push(`steps [${entry.stride.join(", ")}]`, entry.device);
+  if (entry.requires_grad) parts.push("requires grad");
+  if (entry.shared_with) parts.push(`shares its memory with ${entry.shared_with}`);
+  if (entry.class) parts.push(`class ${entry.class}`);
+  if (entry.value !== undefined) parts.push(entry.value);
+  $("detail").textContent = parts.join(" · ");
+}
+
+function table(headers, rows, caption) {
+  const box = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption });
+  const made = element("table"), head = element("tr"), body = element("tbody"), top = element("thead");
+  head.append(...headers.map((text) => element("th", { scope: "col" }, text)));
+  top.append(head);
+  for (const row of rows.slice(0, MOST_ROWS)) {
+    const line = element("tr");
+    line.append(...row.map((text) => element("td", {}, String(text))));
+    body.append(line);
+  }
+  made.append(top, body);
+  box.append(made);
+  if (rows.length > MOST_ROWS) box.append(element("p", {}, `… and ${(rows.length - MOST_ROWS).toLocaleString("en")} more, in the JSON`));
+  return box;
+}
+
+function showAudit(found) {
+  copies();
+  const [kind, words] = VERDICTS[found.verdict] ?? ["warn", ""];
+  $("verdict").className = kind;
+  $("verdict").textContent = found.error ? found.error.message : `${words} (Judged for ${found.judged_for}.)`;
+  if (found.error) return;
+  const rows = [...found.findings.map(([verdict, where, reason]) => [verdict, where || "the file", reason, explain(reason.replace(/^(imports|calls) /u, ""))]),
+    ...found.calls.map((call) => ["it would call", "", call, explain(call)]),
+    ...found.imports.map((name) => ["it would import", "", name, explain(name)])];
+  if (rows.length) $("audit").replaceChildren(table(["what", "where", "name", "in words"], rows, "What loading would import and call"));
+}
+
+async function check(command, place, draw) {
+  $(place).replaceChildren();
+  try {
+    const found = await ckpt(command, command === "diff" ? [$("file").value || [...files.keys()][0], $("other").value] : [$("file").value]);
+    copies();
+    $(place).replaceChildren(...(found.error ? [element("p", { class: "bad" }, found.error.message)] : draw(found)));
+    say("Done.");
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function drawVerified(found) {
+  const kind = { sound: "good", damaged: "bad" }[found.verdict] ?? "warn";
+  const rows = found.findings.map((finding) => [finding.severity, finding.record ?? "the directory", finding.tensors.join(", "), finding.problem]);
+  return [element("p", { class: kind }, `${found.verdict}: ${found.records_checked.toLocaleString("en")} records compared with their checksums`),
+    ...(rows.length ? [table(["severity", "record", "tensors", "problem"], rows, "Findings of the checksums")] : [])];
+}
+
+function drawDoctor(found) {
+  const rows = found.findings.map((finding) => [finding.severity, finding.topic, finding.what, finding.remedy]);
+  return [element("p", { class: found.status ? "bad" : "good" }, `${found.role}: ${found.verdict}`),
+    ...(rows.length ? [table(["severity", "topic", "found", "remedy"], rows, "The doctor's findings")] : [])];
+}
+
+function drawDiff(found) {
+  const rows = found.differences.map((change) => [change.name, change.what, change.detail, change.largest ?? ""]);
+  const left = found.not_compared.length ? `; not compared: ${found.not_compared.join(", ")}` : "";
+  return [element("p", { class: found.status ? "warn" : "good" },
+    `${found.verdict}: ${found.tensors} tensors and ${found.values ?? "no"} values compared${left}`),
+  ...(rows.length ? [table(["name", "differs in", "how", "largest difference"], rows, "Differences")] : [])];
+}
+
+function copies() {
+  const buttons = Object.entries(told).flatMap(([command, { json, names }]) => ["JSON", "text"].map((form) => {
+    const button = element("button", { type: "button", "data-copy": `${command} ${form}` }, `Copy ${command} as ${form}`);
+    button.addEventListener("click", async () => {
+      try {
+        await navigator.clipboard.writeText(form === "JSON" ? json : await reader.ask("text", names, { command }));
+        say(`Copied: what ckpt ${command}${form === "JSON" ? " --json" : ""} prints.`);
+      } catch (error) {
+        say(`Not copied: ${error.message}`, "bad");
+      }
+    });
+    return button;
+  }));
+  $("copies").replaceChildren(...buttons);
+}
+
+async function example(name) {
+  say(`Fetching the example ${name} …`);
+  const answer = await fetch(`examples/${encodeURIComponent(name)}`);
+  if (!answer.ok) return say(`The example is not there: ${answer.status}`, "bad");
+  await open([new File([await answer.arrayBuffer()], name)]);
+}
+
+/** Return the files of a drop; those of folders too. */
+async function dropped(transfer) {
+  const found = [];
+  const walk = async (entry, path) => {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      found.push(new File([file], path + entry.name));
+    } else {
+      const folder = entry.createReader();
+      for (;;) {
+        const some = await new Promise((resolve, reject) => folder.readEntries(resolve, reject));
+        if (!some.length) break;
+        for (const inner of some) await walk(inner, `${path}${entry.name}/`);
+      }
+    }
+  };
+  const tops = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  for (const top of tops) await walk(top, "");
+  return found.length ? found : [...transfer.files];
+}
+
+for (const id of ["files", "folder"]) $(id).addEventListener("change", (event) => open([...event.target.files]));
+for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => {
+  event.preventDefault();
+  $("drop").classList.add("over");
+});
+addEventListener("dragleave", () => $("drop").classList.remove("over"));
+addEventListener("drop", async (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  await open(await dropped(event.dataTransfer));
+});
+$("file").addEventListener("change", () => show($("file").value));
+$("filter").addEventListener("input", filter);
+$("cancel").addEventListener("click", () => reader.cancel());
+$("verify").addEventListener("click", () => check("verify", "verified", drawVerified));
+$("doctor").addEventListener("click", () => check("doctor", "findings", drawDoctor));
+$("diff").addEventListener("click", () => check("diff", "differences", drawDiff));
+for (const name of EXAMPLES) {
+  const button = element("button", { type: "button" }, name);
+  button.addEventListener("click", () => example(name));
+  $("examples").append(button);
+}
+
+const THEMES = ["system", "light", "dark"];
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  $("theme").textContent = `Theme: ${name}`;
+}
+$("theme").addEventListener("click", () => {
+  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length];
+  theme(next);
+  localStorage.setItem("explorer-theme", next);
+});
+theme(THEMES.includes(localStorage.getItem("explorer-theme")) ? localStorage.getItem("explorer-theme") : "system");
+navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // without it, the page only opens slower
+const asked = /^#example=(.+)$/u.exec(location.hash);
+if (asked && reader) example(decodeURIComponent(asked[1]));
