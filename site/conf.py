@@ -31,6 +31,7 @@ html_theme = "furo"
 html_title = f"Saving and loading PyTorch models {version}"
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
+html_search_scorer = "scorer.js"
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

@@ -247,7 +247,11 @@ async function dropped(transfer) {
   return found.length ? found : [...transfer.files];
 }
 
-for (const id of ["files", "folder"]) $(id).addEventListener("change", (event) => open([...event.target.files]));
+for (const id of ["files", "folder"]) $(id).addEventListener("change", (event) => {
+  const list = [...event.target.files];
+  event.target.value = ""; // so that the same file can be chosen again
+  open(list);
+});
 for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => {
   event.preventDefault();
   $("drop").classList.add("over");

@@ -1,0 +1,359 @@
+"""The explorer in a real Chromium: what it shows is what ``ckpt`` prints, whatever the file.
+
+Needs the built site (``make site``); pictures are left in ``build/browser``.
+"""
+
+import functools
+import http.server
+import io
+import json
+import pickle
+import random
+import shutil
+import string
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE, SHOTS = ROOT / "build" / "site", ROOT / "build" / "browser"
+AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
+]  # fmt: skip
+PATIENCE = 60_000  # milliseconds; a slow machine is no fault
+NAME = random.Random().choices(string.ascii_letters + "äß層 '&%#", k=12)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"),
+    pytest.mark.skipif(
+        not (SITE / "explorer" / "index.html").exists(), reason="needs the site: make site"
+    ),
+]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address():
+    handler = functools.partial(_Quiet, directory=SITE)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()
+
+
+class Explorer:
+    """The page, and what it asked for."""
+
+    def __init__(self, browser, address, **options):
+        self.context = browser.new_context(viewport={"width": 1100, "height": 1400}, **options)
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.requests, self.errors = [], []
+        self.context.on("request", lambda request: self.requests.append(request))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.errors.append(dialog.message))
+        self.page.goto(f"{address}/explorer/index.html")
+        self.wait("Ready.")
+
+    def wait(self, status):
+        self.page.locator("#status", has_text=status).wait_for()
+
+    def open(self, *paths, status="Done."):
+        self.page.evaluate("document.getElementById('status').textContent = ''")
+        self.page.set_input_files("#files", [str(path) for path in paths])
+        self.wait(status)
+
+    def press(self, button, status="Done."):
+        self.page.evaluate("document.getElementById('status').textContent = ''")
+        self.page.click(button)
+        self.wait(status)
+
+    def copied(self, what):
+        self.press(f"[data-copy='{what}']", status="Copied")
+        return self.page.evaluate("navigator.clipboard.readText()")
+
+    def text(self, place):
+        return self.page.locator(place).inner_text()
+
+
+@pytest.fixture(scope="module")
+def explorer(chromium, address):
+    explorer = Explorer(chromium, address)
+    yield explorer
+    assert explorer.errors == []
+    explorer.context.close()
+
+
+def printed(folder, command, *names):
+    line = [sys.executable, "-m", "course_utils", command, "--json", "--", *names]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def weights():
+    return {"layer.weight": torch.rand(3, 4), "layer.bias": torch.rand(3).bfloat16(), "層": 1.5}
+
+
+def zipped(data):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/version", b"3\n")
+    return out.getvalue()
+
+
+class _Evil:
+    def __reduce__(self):
+        return eval, ("1 + 1",)
+
+
+def write(path, kind):
+    """Write a file of a kind."""
+    if kind == "safetensors":
+        save_file({"a.b": torch.rand(5, 2), "c": torch.ones(3).half()}, path, {"format": "pt"})
+        return
+    nan = {"w": torch.tensor([1.0, float("nan"), float("inf")]), "v": torch.rand(90)[:2]}
+    shared = torch.rand(4)
+    run = {"model": weights(), "optimizer": {"state": {}, "param_groups": []}, "tied": [shared] * 2}
+    torch.save({"nan": nan, "run": run}.get(kind, weights()), path)
+    data = bytearray(path.read_bytes())
+    if kind == "cut":
+        path.write_bytes(data[:-200])
+    elif kind == "flipped":
+        data[data.index(b"data/1") + 100] ^= 8
+        path.write_bytes(data)
+    elif kind == "hostile":
+        path.write_bytes(zipped(pickle.dumps({"w": _Evil()}, protocol=2)))
+    elif kind == "old":
+        torch.save(weights(), path, _use_new_zipfile_serialization=False)
+    elif kind == "no checkpoint":
+        path.write_bytes(b"hello, world")
+
+
+KINDS = [
+    "weights",
+    "run",
+    "nan",
+    "cut",
+    "flipped",
+    "hostile",
+    "safetensors",
+    "old",
+    "no checkpoint",
+]
+
+
+EXAMPLES = ["weights.pt", "training run.pt", "tied.safetensors", "damaged.pt", "stranger.pt"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_json_is_that_of_the_command_byte_for_byte(explorer, tmp_path, kind):
+    name = f"{''.join(NAME)}{kind}.pt"
+    write(tmp_path / name, kind)
+    explorer.open(tmp_path / name)
+    for command in ("inspect", "audit"):
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, name)
+    for command in ("verify", "doctor"):
+        explorer.press(f"#{command}")
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, name)
+
+
+def test_text_is_what_the_command_prints(explorer, tmp_path):
+    write(tmp_path / "a.pt", "run")
+    explorer.open(tmp_path / "a.pt")
+    line = [sys.executable, "-m", "course_utils", "inspect", "a.pt"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert explorer.copied("inspect text") == done.stdout
+
+
+def test_two_files_are_compared(explorer, tmp_path):
+    write(tmp_path / "a.pt", "weights")
+    write(tmp_path / "b.pt", "nan")
+    explorer.open(tmp_path / "a.pt", tmp_path / "b.pt")
+    explorer.press("#diff")
+    assert explorer.copied("diff JSON") == printed(tmp_path, "diff", "a.pt", "b.pt")
+    assert "only in the first" in explorer.text("#differences")
+
+
+def test_names_are_text(explorer, tmp_path):
+    evil = "<img src=x onerror=alert(1)>"
+    name = "--help <b onclick=alert(2)>.pt"
+    torch.save(
+        {evil: torch.ones(2), "__proto__.x": torch.ones(1), "constructor": 3}, tmp_path / name
+    )
+    explorer.open(tmp_path / name)
+    assert name in explorer.text("#headline")
+    assert evil in explorer.text("#tree")
+    assert "__proto__" in explorer.text("#tree")
+    assert explorer.page.locator("main img, main b[onclick]").count() == 0
+    assert explorer.copied("inspect JSON") == printed(tmp_path, "inspect", name)
+
+
+def test_what_a_hostile_file_calls_is_said_in_words(explorer, tmp_path):
+    write(tmp_path / "a.pt", "hostile")
+    explorer.open(tmp_path / "a.pt")
+    assert "Would run code" in explorer.text("#verdict")
+    assert "runs any Python expression" in explorer.text("#audit")
+
+
+def test_a_file_that_kills_python_does_not_kill_the_page(explorer, tmp_path):
+    deep = 200_000
+    data = b"\x80\x02" + b"]" * deep + b"a" * (deep - 1) + b"."
+    (tmp_path / "deep.pt").write_bytes(zipped(data))
+    explorer.page.set_input_files("#files", str(tmp_path / "deep.pt"))
+    explorer.page.locator("#headline", has_text="deep.pt").wait_for()
+    write(tmp_path / "b.pt", "weights")
+    explorer.open(tmp_path / "b.pt")
+    assert "2 tensors" in explorer.text("#headline")
+
+
+def memory():
+    """Return the bytes that the browser's processes have for themselves."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/smaps_rollup"):
+        try:
+            if b"chrom" in (status.parent / "cmdline").read_bytes():
+                total += sum(
+                    int(line.split()[1]) << 10
+                    for line in status.read_text().splitlines()
+                    if line.startswith("Pss:")
+                )
+        except OSError:
+            continue  # it ended meanwhile
+    return total
+
+
+@pytest.fixture
+def two_gigabytes(tmp_path):
+    """A checkpoint whose data was never written: a hole in the file."""
+    path = tmp_path / "large.pt"
+    with torch.serialization.skip_data():
+        torch.save({"w": torch.empty(2**29), "last": torch.empty(3)}, path)
+    assert path.stat().st_size > 2**31
+    return path
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_of_a_large_file_only_the_directory_is_read_and_verifying_can_be_ended(
+    explorer, two_gigabytes
+):
+    before = memory()
+    explorer.open(two_gigabytes)
+    assert memory() - before < 300 * 10**6
+    found = explorer.copied("inspect JSON")
+    assert found == printed(two_gigabytes.parent, "inspect", two_gigabytes.name)
+    explorer.page.click("#verify")
+    explorer.page.wait_for_selector("#progress[value]")
+    explorer.press("#cancel", status="Cancelled.")
+    write(two_gigabytes, "weights")
+    explorer.open(two_gigabytes)
+    assert "2 tensors" in explorer.text("#headline")
+
+
+def test_of_many_tensors_those_in_sight_are_drawn(explorer, tmp_path):
+    one = torch.ones(1)
+    torch.save({f"block{i:05}": one for i in range(20_000)}, tmp_path / "many.pt")
+    explorer.open(tmp_path / "many.pt")
+    grid = explorer.page.locator("[role=treegrid]")
+    assert grid.get_attribute("aria-rowcount") == "20001"
+    grid.press("End")
+    assert "block19999" in explorer.text("#tree")
+    assert "shares its memory with block00000" in explorer.text("#detail")
+    assert explorer.page.locator("#tree [role=row]").count() < 100
+    explorer.page.fill("#filter", "block1234")
+    assert explorer.text("#count") == "10 of 20,000"
+
+
+def test_by_keyboard(explorer, tmp_path):
+    write(tmp_path / "a.pt", "run")
+    explorer.open(tmp_path / "a.pt")
+    grid = explorer.page.locator("[role=treegrid]")
+    rows = explorer.page.locator("#tree .space [role=row]").count
+    opened = rows()
+    grid.press("ArrowLeft")
+    assert rows() < opened
+    grid.press("ArrowRight")
+    assert rows() == opened
+    for _ in range(2):
+        grid.press("ArrowDown")
+    chosen = explorer.page.locator(f"#{grid.get_attribute('aria-activedescendant')}")
+    assert chosen.get_attribute("aria-selected") == "true"
+    canvas = explorer.page.locator("#map canvas")
+    before = explorer.text("#map")
+    canvas.press("ArrowRight")
+    assert explorer.text("#map") != before
+
+
+def test_nothing_is_sent_and_no_other_host_is_asked(explorer, address, tmp_path):
+    write(tmp_path / "a.pt", "run")
+    asked = len(explorer.requests)
+    explorer.open(tmp_path / "a.pt")
+    explorer.press("#doctor")
+    assert [request.url for request in explorer.requests[asked:]] == []
+    assert {request.method for request in explorer.requests} == {"GET"}
+    assert all(request.url.startswith((address, "data:")) for request in explorer.requests)
+
+
+def test_the_policy_forbids_other_scripts(explorer):
+    explorer.page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "document.title = 'ran'";
+        document.body.append(script);
+    }""")
+    assert explorer.page.title() != "ran"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_open_by_their_address(explorer, address, example):
+    page = explorer.context.new_page()
+    page.goto(f"{address}/explorer/index.html#example={example.replace(' ', '%20')}")
+    page.locator("#status", has_text="Done.").wait_for(timeout=PATIENCE)
+    assert example in page.locator("#headline").inner_text()
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_readable_on_a_desk_and_on_a_phone(chromium, address, tmp_path, scheme):
+    write(tmp_path / "a.pt", "run")
+    explorer = Explorer(chromium, address, color_scheme=scheme, bypass_csp=True)
+    explorer.open(tmp_path / "a.pt")
+    explorer.press("#doctor")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for width in (1100, 360):
+        explorer.page.set_viewport_size({"width": width, "height": 900})
+        explorer.page.screenshot(path=SHOTS / f"explorer-{scheme}-{width}.png", full_page=True)
+        assert explorer.page.evaluate("document.documentElement.scrollWidth") <= width
+        if AXE.exists():
+            explorer.page.add_script_tag(path=AXE)
+            found = explorer.page.evaluate("axe.run().then(result => result.violations)")
+            serious = [v for v in found if v["impact"] in ("serious", "critical")]
+            assert json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]) == "[]"
+    explorer.context.close()
