@@ -11,7 +11,7 @@ SITE := $(VENV)/.site
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build run test-browser torture matrix bench release grade formgrader lint constraints
+.PHONY: learn test build run test-browser torture matrix census bench release grade formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -33,6 +33,9 @@ torture: $(READY)
 
 matrix: $(READY)
 	$(RUN) -m course_utils.authoring.matrix
+
+census: $(READY)
+	$(RUN) -m course_utils.authoring.census
 
 bench: $(READY)
 	$(RUN) -m benchmarks
