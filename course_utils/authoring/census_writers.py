@@ -161,10 +161,11 @@ def _numpy(folder: Path) -> None:
     import numpy as np
 
     rng, shapes = random.Random(4), ((), (1,), (2, 3), (3, 1, 2))
+    layouts: list[Any] = ["C", "F"]
     kinds = ["f2", "f4", "f8", "i1", "i4", "i8", "u2", "b1", "c8", "U3", "S2", "M8[s]", "O", ">f4"]
     for number in range(MOST):
         arrays = [
-            np.zeros(rng.choice(shapes)).T.astype(rng.choice(kinds), rng.choice("CF"))
+            np.zeros(rng.choice(shapes)).T.astype(rng.choice(kinds), rng.choice(layouts))
             for _ in range(rng.randrange(1, 4))
         ]  # fmt: skip
         write = rng.choice([np.savez, np.savez_compressed, None])
