@@ -13,7 +13,7 @@ WASM := build/wasm/.ready
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build site run test-browser wasm test-wasm torture matrix bench release grade formgrader lint constraints
+.PHONY: learn test build site run test-browser wasm test-wasm torture matrix census bench release grade formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -45,6 +45,9 @@ torture: $(READY)
 
 matrix: $(READY)
 	$(RUN) -m course_utils.authoring.matrix
+
+census: $(READY)
+	$(RUN) -m course_utils.authoring.census
 
 bench: $(READY)
 	$(RUN) -m benchmarks
