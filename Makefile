@@ -13,7 +13,7 @@ WASM := build/wasm/.ready
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build site run test-browser wasm test-wasm torture matrix census bench release grade formgrader lint constraints
+.PHONY: learn test build site run test-browser test-site wasm test-wasm torture matrix census bench release grade formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -32,6 +32,9 @@ run: $(READY)
 
 test-browser: $(READY)
 	$(RUN) -m pytest -m browser tests
+
+test-site: $(READY)
+	$(RUN) -m pytest -m browser tests/site
 
 # Pyodide and what else is pinned in site/package-lock.json; Node.js has to be there.
 wasm: $(NPM)
@@ -62,7 +65,7 @@ formgrader: $(READY)
 	$(RUN) -m course_utils.grading --course=$(COURSE) formgrader
 
 lint: $(READY)
-	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
+	$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy && $(RUN) -m codespell_lib
 
 $(LEARN): $(VENV)/.made
 	$(PIP) -e ".[$(FOR_LEARN)]"

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from accessible import repair
 from bundle import bundle
 from nbformat import NotebookNode
 
@@ -20,8 +21,8 @@ PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "AGENTS.md", "docs/ck
 PREDICTION = "**Predict.**"
 
 
-def main() -> int | None:
-    """Build the site; return Sphinx's exit status, or none."""
+def main() -> int:
+    """Build the site; return Sphinx's exit status."""
     from course_utils.lessons import learn
 
     for folder in (SOURCE, OUT):
@@ -39,7 +40,11 @@ def main() -> int | None:
         if path.parent.name in ("notebooks", "exercises"):
             copy_notebook(path)
     copy_page("notebooks/INSTRUCTORS.md")
-    return run_sphinx() or bundle(OUT / "explorer")
+    status = run_sphinx()
+    if status == 0:
+        repair(OUT)
+        bundle(OUT / "explorer")
+    return status
 
 
 def run_sphinx() -> int:

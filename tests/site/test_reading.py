@@ -1,0 +1,82 @@
+"""The pages in a real Chromium: read by anybody, in both themes, with no other host asked."""
+
+import shutil
+
+import pytest
+from site_files import BUILT, ROOT, pages, served
+
+AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+# What depends on the theme is colour; all else is looked at once.
+RULES = {
+    "light": "{resultTypes: ['violations']}",
+    "dark": "{resultTypes: ['violations'], runOnly: ['color-contrast']}",
+}
+# Colours are judged when they have arrived.
+STILL = "*, *::before, *::after { transition: none !important; animation: none !important }"
+OPEN_ALL = "document.querySelectorAll('details').forEach((one) => (one.open = true))"
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (BUILT / "index.html").exists(), reason="needs the site: `make site`"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; on Debian: apt install chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served() as address:
+        yield address
+
+
+@pytest.mark.parametrize("theme", RULES)
+def test_no_page_is_hard_to_use(browser, address, theme):
+    """No serious finding of axe, no error, no other host, nothing wider than a phone."""
+    problems, asked = [], set()
+    context = browser.new_context(color_scheme=theme, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.on("request", lambda request: asked.add(request.url))
+    page.on("pageerror", lambda error: problems.append((page.url, str(error))))
+    for path in pages():
+        page.goto(f"{address}/{path.relative_to(BUILT).as_posix()}")
+        page.add_style_tag(content=STILL)
+        page.evaluate(OPEN_ALL)
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        for found in page.evaluate(f"axe.run(document, {RULES[theme]})")["violations"]:
+            if found["impact"] in ("serious", "critical"):
+                problems.append((page.url, found["id"], found["nodes"][0]["html"]))
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > 390:
+            problems.append((page.url, f"{wide} pixels wide on a phone"))
+    context.close()
+    assert problems == [], problems
+    assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
+
+
+def test_an_error_message_is_found_by_search(browser, address):
+    """Typed as it was printed, it leads to the page that says what to do."""
+    page = browser.new_page()
+    page.goto(f"{address}/index.html")
+    page.get_by_role("searchbox").or_(page.locator("input[name=q]")).first.fill(
+        "Unexpected key(s) in state_dict: module."
+    )
+    page.keyboard.press("Enter")
+    results = page.locator("#search-results li a")
+    results.first.wait_for(timeout=20_000)
+    assert any("faq" in (link.get_attribute("href") or "") for link in results.all()[:5])
