@@ -4,9 +4,11 @@ Each function writes files into a folder with the library it is named after; wha
 here, it does not write. All is made anew from fixed seeds.
 """
 
+import copy
 import importlib.util
 import io
 import itertools
+import logging
 import pickle
 import random
 import subprocess
@@ -65,7 +67,10 @@ def tests_of_tools(folder: Path) -> Iterator[tuple[str, Path]]:
                 temporary = place / "temporary"
                 subprocess.run([*run, temporary], cwd=root, capture_output=True, check=False)
         paths = sorted(p for p in place.rglob("*") if p.is_file() and p.suffix not in _CODE)
-        for path in [p for p in paths if _is_container(p)][:MOST]:
+        found = [path for path in paths if _is_container(path) and path != archive]
+        if not found:
+            print(f"{tool}: its sources hold no files to read, and no tests that write any")
+        for path in found[:MOST]:
             yield tool, path
 
 
@@ -218,7 +223,7 @@ def _sklearn(folder: Path) -> None:
 def _zipfile(folder: Path) -> None:
     rng = random.Random(7)
     methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-    for number in range(120):
+    for number in range(MOST):
         with zipfile.ZipFile(folder / f"{number}.zip", "w", rng.choice(methods)) as file:
             for index in range(rng.randrange(5)):
                 name = rng.choice(["a/{}.txt", "{}.bin", "x/y/{}.pkl", "data/{}", "{}.npy"])
@@ -228,7 +233,7 @@ def _zipfile(folder: Path) -> None:
 
 def _tarfile(folder: Path) -> None:
     rng = random.Random(8)
-    for number in range(80):
+    for number in range(180):
         style = rng.choice([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
         with tarfile.open(folder / f"{number}.tar", "w", format=style) as file:
             for index in range(rng.randrange(1, 4)):
@@ -272,6 +277,48 @@ def _accelerate(folder: Path) -> None:
         accelerator.save_model(model, folder / f"m{number}", "1KB", safe_serialization=safe)
 
 
+def _lightning(folder: Path) -> None:
+    import lightning
+    import torch
+
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu", "logger": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "enable_checkpointing": False,
+    }  # fmt: skip
+    data = torch.utils.data.TensorDataset(torch.ones(4, 3))
+    optimizers = ("SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "NAdam", "RAdam", "Adamax")
+    for name, steps in itertools.product(optimizers, (1, 3)):
+
+        class Small(lightning.LightningModule):
+            def __init__(self, width: int = 3, optimizer: str = name) -> None:
+                super().__init__()
+                self.save_hyperparameters()
+                self.layer = torch.nn.Linear(width, 1)
+
+            def training_step(self, batch: Any, _: int) -> Any:
+                return self.layer(batch[0]).sum()
+
+            def configure_optimizers(self) -> Any:
+                return getattr(torch.optim, self.hparams["optimizer"])(self.parameters(), lr=0.1)
+
+        trainer = lightning.Trainer(max_steps=steps, **quiet)
+        trainer.fit(Small(), torch.utils.data.DataLoader(data))
+        trainer.save_checkpoint(folder / f"{name}-{steps}.ckpt")
+
+
+def _peft(folder: Path) -> None:
+    import peft
+    import torch
+
+    for number, rank in itertools.product(range(4), (1, 2, 4)):
+        model = torch.nn.Sequential(*(torch.nn.Linear(8, 8) for _ in range(number + 1)))
+        for kind in (peft.LoraConfig, peft.LoHaConfig, peft.LoKrConfig):
+            config = kind(r=rank, target_modules=[str(i) for i in range(number + 1)])
+            adapted = peft.get_peft_model(copy.deepcopy(model), config)
+            adapted.save_pretrained(folder / f"{kind.__name__}-{number}-{rank}")
+
+
 def _timm(folder: Path) -> None:
     import timm
     import torch
@@ -302,5 +349,5 @@ def _torchao(folder: Path) -> None:
 _WRITERS: dict[str, Callable[[Path], None]] = {
     "torch": _torch, "safetensors": _safetensors, "numpy": _numpy, "pickle": _pickle,
     "sklearn": _sklearn, "zipfile": _zipfile, "tarfile": _tarfile, "transformers": _transformers,
-    "accelerate": _accelerate, "timm": _timm, "torchao": _torchao,
+    "accelerate": _accelerate, "lightning": _lightning, "peft": _peft, "timm": _timm, "torchao": _torchao,
 }  # fmt: skip
