@@ -349,5 +349,6 @@ def _torchao(folder: Path) -> None:
 _WRITERS: dict[str, Callable[[Path], None]] = {
     "torch": _torch, "safetensors": _safetensors, "numpy": _numpy, "pickle": _pickle,
     "sklearn": _sklearn, "zipfile": _zipfile, "tarfile": _tarfile, "transformers": _transformers,
-    "accelerate": _accelerate, "lightning": _lightning, "peft": _peft, "timm": _timm, "torchao": _torchao,
+    "accelerate": _accelerate, "lightning": _lightning, "peft": _peft, "timm": _timm,
+    "torchao": _torchao,
 }  # fmt: skip
