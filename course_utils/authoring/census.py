@@ -36,6 +36,7 @@ from course_utils.formats.judge import Verdict
 from course_utils.safety.audit import audit
 
 RIGHT, REFUSED, WRONG = "read rightly", "refused by name though torch reads it", "wrong"
+NOT_TORCH = "torch does not read it, and nothing false is said of it"  # counts as right
 FILES, SHAPES, REFUSALS = 2000, 400, 0.02  # what a census must reach
 
 
@@ -74,6 +75,9 @@ def _print(results: list[Result]) -> None:
     print(f"{total:,} files of {len(writers)} writers, {shapes:,} shapes")
     for name in (RIGHT, REFUSED, WRONG):
         print(f"{outcomes[name]:>6,}  {name}")
+    others = sum(result.remark == NOT_TORCH for result in results)
+    print(f"of those read rightly, {others:,} are none for torch: {NOT_TORCH}")
+    print("files: " + ", ".join(f"{name} {count}" for name, count in writers.most_common()))
     (largest, count), *_ = writers.most_common(1)
     for short, text in (
         (total < FILES, f"fewer than {FILES:,} files"),
@@ -84,7 +88,7 @@ def _print(results: list[Result]) -> None:
         if short:
             print(f"not reached: {text}")
     for writer, path, outcome, remark, _ in results:
-        if outcome != RIGHT or remark:
+        if outcome != RIGHT:
             print(f"{outcome}: {writer}: {path.name}: {remark}")
 
 
@@ -122,7 +126,7 @@ def _judged(path: Path, contents: Contents | None, error: Exception | None) -> t
     if state is None:
         if isinstance(error, DamagedCheckpointError) and _zipfile_reads(path):
             return WRONG, f"called damaged, and zipfile reads it: {error}"
-        return RIGHT, ""
+        return RIGHT, NOT_TORCH
     if isinstance(error, DamagedCheckpointError):
         return WRONG, f"called damaged, and torch reads it: {error}"
     if error is not None or contents is None or not contents.is_described:
