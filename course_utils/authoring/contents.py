@@ -29,7 +29,7 @@ LESSONS = [
     Lesson("01_state_dict_anatomy", "01 state_dict anatomy",
            "what a checkpoint file holds, byte by byte", 45),
     Lesson("02_checkpoint_and_resume", "02 Checkpoint and resume",
-           "to stop a run anywhere and continue it exactly", 45),
+           "to stop a run anywhere and continue it exactly", 55),
     Lesson("03_partial_loading", "03 Partial loading",
            "to load the part that fits: transfer learning", 45),
     Lesson("04_map_location", "04 map_location",

@@ -42,6 +42,16 @@ def digits(
     return TensorDataset(images, labels[picked].clone())
 
 
+class Noisy(Dataset[Tensor]):
+    """Eight numbers with noise from the global generator, as most augmentations draw it."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Tensor:
+        return index + torch.rand(1)
+
+
 class Augmented(Dataset[tuple[Tensor, Tensor, int]]):
     """Shifts each image a little, by random numbers that depend on ``(seed, epoch, index)`` only.
 

@@ -21,7 +21,7 @@
 # |---|---|---|---|
 # | [00 Start here](00_start_here.ipynb) | the map, an environment check, and a run killed and resumed | 10 |  |
 # | [01 state_dict anatomy](01_state_dict_anatomy.ipynb) | what a checkpoint file holds, byte by byte | 45 | [63](exercises/01_state_dict_anatomy.ipynb) |
-# | [02 Checkpoint and resume](02_checkpoint_and_resume.ipynb) | to stop a run anywhere and continue it exactly | 45 | [65](exercises/02_checkpoint_and_resume.ipynb) |
+# | [02 Checkpoint and resume](02_checkpoint_and_resume.ipynb) | to stop a run anywhere and continue it exactly | 55 | [65](exercises/02_checkpoint_and_resume.ipynb) |
 # | [03 Partial loading](03_partial_loading.ipynb) | to load the part that fits: transfer learning | 45 | [57](exercises/03_partial_loading.ipynb) |
 # | [04 map_location](04_map_location.ipynb) | to load a GPU's file on a laptop, and a large file in little memory | 40 | [57](exercises/04_map_location.ipynb) |
 # | [05 TorchScript (legacy)](05_torchscript.ipynb) | to run a model from C++, without Python | 45 | [54](exercises/05_torchscript.ipynb) |
@@ -30,7 +30,7 @@
 # | [08 Many processes](08_many_processes.ipynb) | to save from several processes and load into another number | 50 | [55](exercises/08_many_processes.ipynb) |
 # | [09 After TorchScript](09_after_torchscript.ipynb) | which format to choose today | 50 | [59](exercises/09_after_torchscript.ipynb) |
 # | [10 Your framework's checkpoint](10_your_frameworks_checkpoint.ipynb) | what frameworks save, and whether their runs resume | 40 | [60](exercises/10_your_frameworks_checkpoint.ipynb) |
-# | together | | 455 | 597 |
+# | together | | 465 | 597 |
 #
 # Minutes for a lesson are for reading, running and predicting.
 #

@@ -11,7 +11,7 @@
 # - continue in the middle of an epoch, in a new process, **to the last bit**,
 # - test a resume so that a mistake cannot hide, and keep the right checkpoints.
 #
-# **Time:** 45 minutes. **Needs:** [01 state_dict anatomy](01_state_dict_anatomy.ipynb).
+# **Time:** 55 minutes. **Needs:** [01 state_dict anatomy](01_state_dict_anatomy.ipynb).
 
 # %% [markdown]
 # **Do you remember?** Answer first, then open.
@@ -286,14 +286,6 @@ assert found and all("running" in path or path.startswith("ema") for path in fou
 from course_utils.resume import TrainState
 
 lesson.show_source(TrainState.state_dict, TrainState.load_state_dict)
-
-# %% [markdown]
-# ### When do bits agree at all?
-#
-# On the same machine, with the same versions, the same number of threads and deterministic algorithms. Here
-# PyTorch computes on one thread (`lesson.start` says so): a sum over two threads is split elsewhere, and
-# its last bits differ. On a GPU, some operators add in an order that changes from run to run, unless you
-# call `torch.use_deterministic_algorithms(True)`, and another model of GPU may round in another way.
 
 # %% [markdown]
 # Before it changes anything, `TrainState` checks that every piece is there and fits. Half a resume
@@ -833,7 +825,183 @@ assert not any(differing for *_, differing in table)
 # **Try it:** kill inside step 47, just after an epoch's end. From which step does it go on?
 
 # %% [markdown]
-# ## 7. Best and last
+# ## 7. To the last bit, when?
+#
+# This lesson says "to the last bit" all the time. It holds on **the same machine, with the same versions, the same number of
+# threads**, and operators that compute the same way each time. Let us leave out one after the other.
+#
+# ### Threads
+#
+# A sum that two threads share is split elsewhere, so it is rounded elsewhere.
+#
+# **Predict.** The same twelve steps on one thread and on two. Where do the weights differ?
+#
+# <details><summary>A. Nowhere: the number of threads is about speed.</summary>
+#
+# Addition of floating-point numbers depends on its order, and the order on the threads.
+# </details>
+# <details><summary>B. In the last bits, from the first few steps on.</summary>
+#
+# Right. And a resumed run on another number of threads is another run from there on.
+# </details>
+# <details><summary>C. In a few weights only, which the loss forgives.</summary>
+#
+# Each step feeds on the one before, so soon nearly all of them differ.
+# </details>
+
+
+# %%
+def weights_after_each_step(threads=1, count=12, **options):
+    """Train a few steps on a number of threads; return the model's parameters after each."""
+    torch.set_num_threads(threads)
+    run = digits_run(epochs=1, **options)
+    weights = []
+    for _ in islice(steps(run), count):
+        weights.append([p.detach().clone() for p in run.state.model.parameters()])
+    torch.set_num_threads(1)
+    return weights
+
+
+def first_difference(left, right):
+    """Return the first step after which any bit of the weights differs, None if none does."""
+    different = [bool(differences(a, b)) for a, b in zip(left, right, strict=True)]
+    return different.index(True) + 1 if any(different) else None
+
+
+# %% tags=["nbval-ignore-output"]
+straight = weights_after_each_step()
+print(
+    "one thread and one thread: differ after step",
+    first_difference(straight, weights_after_each_step()),
+)
+step = first_difference(straight, weights_after_each_step(threads=2))
+print("one thread and two threads: differ after step", step)
+assert first_difference(straight, weights_after_each_step()) is None
+assert step is not None
+
+# %% [markdown]
+# `lesson.start` sets one thread. Where speed counts, fix a number, and keep it in the checkpoint: `TrainState(…, threads=torch.get_num_threads())`
+# is a part like any other.
+#
+# ### Workers
+#
+# The worker processes of a `DataLoader` must not matter either. Whether they do depends on where the dataset takes its random
+# numbers: `digits_run` takes them from `(seed, epoch, index)`. The usual way is the global generator, and of that each worker has its own.
+
+# %%
+from torch.utils.data import DataLoader
+
+from course_utils.lessons.data import Noisy
+
+lesson.show_source(Noisy)
+
+
+def noise(workers):
+    """Return all noise of an epoch, loaded by a number of workers."""
+    seed_everything(0)
+    return torch.cat(list(DataLoader(Noisy(), batch_size=2, num_workers=workers)))
+
+
+rows = [
+    ("digits_run, 0 and 2 workers", first_difference(straight, weights_after_each_step(workers=2))),
+    ("noise from the global generator, 0 and 2 workers", int((noise(0) != noise(2)).sum())),
+]
+print(f"{rows[0][0]}: steps that differ: {0 if rows[0][1] is None else 'some'}")
+print(f"{rows[1][0]}: images that differ: {rows[1][1]} of 8")
+assert rows[0][1] is None and rows[1][1] == 8
+
+# %% [markdown]
+# ### Operators
+#
+# Some operators write to one place from many threads, and the last one wins; on a GPU there are many more of them.
+# `torch.use_deterministic_algorithms(True)` takes another algorithm where there is one, and refuses the operator where there is none:
+
+# %%
+torch.use_deterministic_algorithms(True)
+with lesson.expect_error(RuntimeError, match="deterministic"):
+    torch.zeros(4).put_(torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
+torch.use_deterministic_algorithms(False)
+
+# %% [markdown]
+# ### Another machine, another PyTorch
+#
+# Other processors have other instructions, so other kernels run. We have one machine here, but can tell PyTorch to do without the wide
+# instructions of its processor. In a new process, since that is decided at the start:
+
+# %% tags=["nbval-ignore-output"]
+import os
+import subprocess
+import sys
+
+program = """
+import hashlib, itertools, torch
+from course_utils.lessons.training import digits_run, steps
+torch.set_num_threads(1)
+run = digits_run(epochs=1)
+list(itertools.islice(steps(run), 12))
+weights = b"".join(p.detach().numpy().tobytes() for p in run.state.model.parameters())
+print(torch.backends.cpu.get_cpu_capability(), hashlib.sha256(weights).hexdigest()[:12])
+"""
+said = []
+for setting in ({}, {}, {"ATEN_CPU_CAPABILITY": "default"}):
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, env=os.environ | setting, capture_output=True, text=True, check=True
+    )
+    said.append(done.stdout.split())
+    print("instructions: {:8} fingerprint of the weights: {}".format(*said[-1]))
+assert said[0] == said[1]
+assert (said[0] == said[2]) == (said[0][0] == "DEFAULT") or said[0][1] != said[2][1]
+
+# %% [markdown]
+# The same process twice gives the same bits, other instructions give others. So it is with another processor or GPU, and with another PyTorch,
+# whose kernels may add in another order. Such a resume is still a good one: nothing is lost, and the curves agree. But do not test it bit for bit.
+#
+# ### In the middle of an accumulation
+#
+# Large batches are often made of small ones: several backward passes, then one step. Between them the **gradients** are state as well.
+# `TrainState` saves them when there are some.
+
+
+# %%
+def accumulating():
+    """Return a new run that makes each step of two micro-batches, and its data."""
+    seed_everything(0)
+    model = MLP()
+    return TrainState(model, torch.optim.Adam(model.parameters(), lr=0.01))
+
+
+def micro_batch(state, number):
+    """Do one backward pass, and after each second one a step."""
+    images, labels = digits()[8 * number : 8 * number + 8]
+    (nn.functional.cross_entropy(state.model(images), labels) / 2).backward()
+    if number % 2:
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+
+
+original = accumulating()
+for number in range(7):  # three steps, and a half
+    micro_batch(original, number)
+saved = copy.deepcopy(original.state_dict())
+micro_batch(original, 7)
+print("gradients in the state:", *saved["gradients"], sep="\n  ")
+
+for name, left_out in (("all of it", ()), ("without gradients", ("gradients",))):
+    resumed_run = accumulating()
+    resumed_run.load_state_dict({key: saved[key] for key in saved if key not in left_out})
+    micro_batch(resumed_run, 7)
+    apart = differences(list(original.model.parameters()), list(resumed_run.model.parameters()))
+    print(f"{name}: parameters that differ after the step: {len(apart)} of 4")
+    assert bool(apart) == bool(left_out)
+
+# %% [markdown]
+# The simplest way is not to save there: after the step there is no gradient to lose.
+#
+# **Try it:** four micro-batches a step. After which of them is a save without gradients exact?
+
+# %% [markdown]
+# ## 8. Best and last
 #
 # Two checkpoints matter: the **last**, to go on, and the **best**, to ship. `CheckpointManager` keeps the
 # newest few and the best few, and removes a file only when a newer one is safely on the disk.
@@ -916,6 +1084,7 @@ print("restored:", list(state))
 # | scheduler *and* optimizer | the learning rate jumps |
 # | generators of Python, NumPy, PyTorch, CUDA | other dropout, other augmentation |
 # | sampler: epoch and position | images seen twice or never |
+# | gradients, in the middle of an accumulation | half of a step |
 # | scaler, EMA | skipped steps; the shipped model is not the evaluated one |
 # | `epoch` and `step` as *completed* counts | an epoch twice |
 #

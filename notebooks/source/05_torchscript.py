@@ -426,7 +426,7 @@ lesson.Code(cmake[cmake.index("cmake_minimum") :], "CMakeLists.txt", cpp=True)
 # %% [markdown]
 # ## 6. Where TorchScript stands
 #
-# - It is **deprecated**: every call warns, in different categories. Filter by message, as the first cell of this
+# - It is **deprecated**: every call warns (`DeprecationWarning` in 2.13, `FutureWarning` from 2.14 on). Filter by message, as the first cell of this
 #   lesson does, and not by category, or you silence warnings that matter.
 # - It is **not supported on Python 3.14** and later. Files made earlier still load in C++.
 # - A TorchScript file is **a program**, and loading one from a stranger runs it. There is no `import os` in this language, but

@@ -272,6 +272,9 @@ assert hub.parameters["weights_only"].default is False
 # And the safe unpickler is *safer*, not safe: CVE-2025-32434 (PyTorch before 2.6) and CVE-2026-24747
 # (before 2.10) got past it. Keep PyTorch up to date, and look before you load.
 #
+# What may be allowed changes with versions, too: a list of one's own class loads with `safe_globals` under 2.14, and
+# neither before (2.13) nor after it (2.15).
+#
 # **Try it:** add `pathlib.PosixPath` to `safe_globals` and load the file with a `Path`. What does the
 # error ask for next?
 
@@ -407,7 +410,9 @@ assert not attack_ran()
 # ### No pickle needed
 #
 # An exported program (`.pt2`, lesson 09) describes its graph in JSON. JSON runs nothing. But the sizes
-# in it, such as `2*s77`, are handed to `sympy`, and its parser *evaluates them as Python*.
+# in it, such as `2*s77`, are handed to `sympy`, and its parser *evaluates them as Python*. And its
+# sample inputs are a pickle: where the safe load refuses it, `torch.export.load` falls back to `weights_only=False` and goes on
+# (measured with 2.6 to 2.15).
 
 # %%
 

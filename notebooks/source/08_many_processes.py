@@ -602,7 +602,8 @@ assert not changed
 # %% [markdown]
 # PyTorch's own converter (`python -m torch.distributed.checkpoint.format_utils`) loads with
 # `weights_only=False`: use it on your own files only. The index itself is a pickle as well. Ours
-# is read by an unpickler that knows the dozen classes DCP writes, and refuses the rest.
+# is read by an unpickler that knows the dozen classes DCP writes, and refuses the rest. It also reads both forms of
+# the index: PyTorch 2.15 writes six properties for a tensor where 2.14 expects five, and fails on them.
 #
 # `to_one_file` reads committed folders. For one that plain `dcp.save` wrote, as in section 2, there is
 # `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE`.

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
+import torch.distributed.checkpoint
 
 from course_utils.checkpoint.torch_versions import version
 
@@ -55,3 +57,69 @@ def test_a_dtensor_binds_to_whatever_process_group_has_its_groups_name(tmp_path)
         assert done.returncode == 0, done.stderr
         printed = done.stdout
     assert printed == "(4,) 2 2.0\n"
+
+
+LIST = """
+import io, torch
+
+class Names(list):
+    pass
+
+torch.save(Names([1]), file := io.BytesIO())
+file.seek(0)
+with torch.serialization.safe_globals([Names]):
+    try:
+        print(type(torch.load(file, weights_only=True)).__name__)
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+def test_a_list_of_ones_own_class_is_loaded_safely_by_2_14_alone():
+    command = [sys.executable, "-W", "ignore", "-c", LIST]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == ("Names\n" if version() == (2, 14) else "UnpicklingError\n")
+
+
+def test_the_index_of_a_distributed_checkpoint_has_six_properties_from_2_15_on():
+    """PyTorch before it cannot unpickle them; `load_sharded` reads both."""
+    properties = torch.distributed.checkpoint.metadata.TensorProperties()
+    assert len(properties.__getstate__()) == (6 if version() >= (2, 15) else 5)
+
+
+@pytest.mark.parametrize("call", [torch.jit.script, torch.jit.save], ids=["script", "save"])
+def test_torchscript_warns_and_louder_with_each_version(call, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(torch.nn.Linear(1, 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(*((scripted, tmp_path / "a.pt") if call is torch.jit.save else (torch.nn.ReLU(),)))
+    said = {w.category for w in caught if "torch.jit" in str(w.message)}
+    expected = {(2, 6): set(), (2, 13): {DeprecationWarning}}
+    assert said == expected.get(version(), {FutureWarning})
+
+
+EXPORTED = """
+import io, pathlib, sys, zipfile, torch
+
+class Touches:
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path(sys.argv[1]),)
+
+program = torch.export.export(torch.nn.Linear(3, 2), (torch.rand(4, 3),))
+torch.export.save(program, whole := io.BytesIO())
+torch.save(((torch.rand(4, 3), Touches()), {}), samples := io.BytesIO())
+with zipfile.ZipFile(whole) as source, zipfile.ZipFile(evil := io.BytesIO(), "w") as target:
+    for name in source.namelist():
+        is_sample = "sample_inputs" in name or "example_inputs" in name
+        target.writestr(name, samples.getvalue() if is_sample else source.read(name))
+evil.seek(0)
+print(type(torch.export.load(evil)).__name__)
+"""
+
+
+def test_export_load_falls_back_to_an_unsafe_load_of_the_sample_inputs(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", EXPORTED, tmp_path / "marker"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, (tmp_path / "marker").exists()) == ("ExportedProgram\n", True), done.stderr
