@@ -382,7 +382,8 @@ CHEATS = {
     "writes the mock's log": Student("07", 0, {"07.1": MOCK_CLOSURE}),
     "syncs something else": Student("07", 0, {"07.1": REAL_CALLS_ON_ANOTHER_FILE}),
     "writes made_on": Student("04", 1.5, {"04.4": WRITES_MADE_ON}),
-    "runs a file where mkdir is nothing, 01": Student("01", 0, {"01.4": LOADS_UNSAFELY}, [NO_MKDIR]),
+    "runs a file where mkdir is nothing, 01": Student(
+        "01", 0, {"01.4": LOADS_UNSAFELY}, [NO_MKDIR]),
     "runs a file where mkdir is nothing, 04": Student(
         "04", 0.5, {"04.1": LOADS_UNSAFELY}, [NO_MKDIR]),
     "runs a file where mkdir is nothing, 06": Student(

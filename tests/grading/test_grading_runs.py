@@ -12,11 +12,15 @@ from dataclasses import asdict
 import pytest
 from classroom import BEST, KEYS, SLUG, WRONG_KEYS, Student, hand_in
 
+from course_utils.grading.classroom.alike import Group, groups, handed_in
 from course_utils.grading.classroom.course import Course, succeed
 from course_utils.grading.classroom.grader import close_sandboxes
+from course_utils.grading.classroom.intake import take_in
+from course_utils.grading.classroom.pool import grade_all
 from course_utils.grading.classroom.recording import Results
 from course_utils.grading.classroom.release import release, write_handout
 from course_utils.grading.classroom.run import grade_class
+from course_utils.grading.exercise import load_exercise
 from course_utils.grading.sandbox import Limits
 from course_utils.grading.sandbox.jail import can_isolate
 
@@ -132,6 +136,39 @@ def test_a_cluster_grades_alike(classroom):
         )
     assert failures == {}
     assert [asdict(row) for row in again] == [asdict(row) for row in rows]
+
+
+def test_a_worker_of_a_cluster_that_is_killed_loses_nothing(classroom):
+    """Two workers; one is killed, with its sandbox, when the first result has come."""
+    from dask.distributed import Client, LocalCluster
+
+    course, submissions, rows, _ = classroom
+    taken = take_in(course, submissions).taken
+    notebooks = {s.student: s.notebook for s in taken}
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        outcomes, killed = {}, 0
+        seed = Results(course.root, Limits()).seed
+        for student, outcome in grade_all(
+            notebooks, seed, Limits(), scheduler=cluster.scheduler_address
+        ):
+            outcomes[student] = outcome
+            if not killed:
+                killed = min(client.run(os.getpid).values())
+                os.kill(killed, signal.SIGKILL)
+    scores = {
+        student: sum(c * load_exercise(e).task.points for e, c in outcome.credits.items())
+        for student, outcome in outcomes.items()
+    }
+    assert scores == {row.student: row.score for row in rows}
+
+
+def test_answers_that_are_alike_are_found_in_what_was_graded(classroom):
+    assert Group("01.2", ("a", "b", "d")) in groups(handed_in(classroom[0]))
 
 
 def test_an_instructors_own_grade_survives_grading_again(classroom):

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from course_utils.files.durable import write_atomically
+from course_utils.grading.classroom.alike import Group, groups, handed_in
 from course_utils.grading.classroom.course import Course
 from course_utils.grading.classroom.gradebook import Graded, Key, read_gradebook
 from course_utils.grading.classroom.recording import Results
@@ -62,7 +63,7 @@ def items(graded: dict[Key, Graded], mistakes: dict[str, Counter[str]]) -> list[
 def write_statistics(course: Course) -> Path:
     """Write ``statistics.html`` into the course folder; return where."""
     found = items(read_gradebook(course), _mistakes(Results(course.root)))
-    data = _page(found).encode()
+    data = _page(found, groups(handed_in(course))).encode()
     path = course.root / "statistics.html"
     write_atomically(path, lambda file: file.write(data))
     return path
@@ -93,7 +94,7 @@ def _mistakes(results: Results) -> dict[str, Counter[str]]:
     return found
 
 
-def _page(found: list[Item]) -> str:
+def _page(found: list[Item], alike: list[Group]) -> str:
     rows = "".join(f"<tr>{_cells(item)}</tr>" for item in found)
     return (
         "<!DOCTYPE html><meta charset='utf-8'><title>Statistics</title>"
@@ -103,6 +104,20 @@ def _page(found: list[Item]) -> str:
         "<th>mean of the points</th><th>discrimination</th><th>commonest mistake</th></tr>"
         f"{rows}</table><p>Discrimination: the correlation of an exercise's points with those of "
         f"the rest of its lesson, from {FEW} students on. Near 0 or below, look at it.</p>"
+        f"{_groups(alike)}"
+    )
+
+
+def _groups(alike: list[Group]) -> str:
+    if not alike:
+        return ""
+    lines = "".join(
+        f"<li>{html.escape(f'{group.exercise}: ' + ', '.join(group.students))}</li>"
+        for group in alike
+    )
+    return (
+        "<h2>Answers that are alike</h2><p>But for names, comments and layout. This proves "
+        f"nothing: some tasks have one natural answer. Read them.</p><ul>{lines}</ul>"
     )
 
 

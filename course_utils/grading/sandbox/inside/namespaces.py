@@ -67,8 +67,10 @@ def give_back_memory() -> None:
 
 
 def use_large_pages() -> None:
-    """Move this process's memory to large pages, as far as the kernel can: a fork then copies few
-    entries of its tables. See madvise(2), MADV_COLLAPSE."""
+    """Move this process's memory to large pages, as far as the kernel can.
+
+    A fork then copies few entries of its tables. See madvise(2), MADV_COLLAPSE.
+    """
     with open("/proc/self/maps") as maps:
         lines = [line.split() for line in maps]
     for span, rights, _, _, inode, *_ in lines:
