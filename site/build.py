@@ -105,7 +105,7 @@ def add_links(notebook: NotebookNode, file: str, example: str | None) -> None:
     first = notebook.cells[0]
     links = f"{{download}}`Download this notebook <{file}>`"
     if example:
-        address = f"../explorer/index.html#example={example}"
+        address = f"../explorer/index.html?example={example}"
         links += f' · <a href="{address}">Look into such a file in your browser</a>'
     first.source = re.sub(r"\A(# .*\n)", rf"\1\n{links}\n", first.source, count=1)
 

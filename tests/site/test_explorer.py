@@ -334,7 +334,7 @@ def test_the_policy_forbids_other_scripts(explorer):
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_open_by_their_address(explorer, address, example):
     page = explorer.context.new_page()
-    page.goto(f"{address}/explorer/index.html#example={example.replace(' ', '%20')}")
+    page.goto(f"{address}/explorer/index.html?example={example.replace(' ', '%20')}")
     page.locator("#status", has_text="Done.").wait_for(timeout=PATIENCE)
     assert example in page.locator("#headline").inner_text()
     page.close()
