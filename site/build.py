@@ -19,6 +19,8 @@ ROOT = HERE.parent
 SOURCE, OUT = ROOT / "build" / "site-source", ROOT / "build" / "site"
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "AGENTS.md", "docs/ckpt-json.md")
 PREDICTION = "**Predict.**"
+# Lessons that lead to the explorer, and the file that is open there.
+EXPLORED = {"01_state_dict_anatomy.ipynb": "weights.pt", "06_untrusted_files.ipynb": "stranger.pt"}
 
 
 def main() -> int:
@@ -69,7 +71,7 @@ def copy_notebook(path: Path) -> None:
     lower_anchors(notebook)
     name = path.relative_to(ROOT / "notebooks").as_posix()
     up = "../" * (1 + name.count("/"))
-    add_download(notebook, f"{up}download/{name}")
+    add_links(notebook, f"{up}download/{name}", EXPLORED.get(name))
     target = SOURCE / "notebooks" / name
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
@@ -98,11 +100,14 @@ def lower_anchors(notebook: NotebookNode) -> None:
             cell.source = re.sub(r"\.ipynb#[^)]+\)", lambda found: found[0].lower(), cell.source)
 
 
-def add_download(notebook: NotebookNode, file: str) -> None:
-    """Add a link to the notebook itself below the title."""
+def add_links(notebook: NotebookNode, file: str, example: str | None) -> None:
+    """Add below the title a link to the notebook itself, and one to an example in the explorer."""
     first = notebook.cells[0]
-    link = f"{{download}}`Download this notebook <{file}>`"
-    first.source = re.sub(r"\A(# .*\n)", rf"\1\n{link}\n", first.source, count=1)
+    links = f"{{download}}`Download this notebook <{file}>`"
+    if example:
+        address = f"../explorer/index.html?example={example}"
+        links += f' · <a href="{address}">Look into such a file in your browser</a>'
+    first.source = re.sub(r"\A(# .*\n)", rf"\1\n{links}\n", first.source, count=1)
 
 
 if __name__ == "__main__":

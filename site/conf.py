@@ -1,5 +1,7 @@
 """Sphinx's settings. The sources are laid together by `build.py`, which also says what runs."""
 
+from pathlib import Path
+
 import course_utils
 
 project = "Saving and loading PyTorch models"
@@ -31,7 +33,7 @@ html_theme = "furo"
 html_title = f"Saving and loading PyTorch models {version}"
 html_static_path = ["_static"]
 html_css_files = ["course.css"]
-html_search_scorer = "scorer.js"
+html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

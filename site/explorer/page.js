@@ -286,5 +286,5 @@ $("theme").addEventListener("click", () => {
 });
 theme(THEMES.includes(localStorage.getItem("explorer-theme")) ? localStorage.getItem("explorer-theme") : "system");
 navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // without it, the page only opens slower
-const asked = /^#example=(.+)$/u.exec(location.hash);
-if (asked && reader) example(decodeURIComponent(asked[1]));
+const asked = new URLSearchParams(location.search).get("example");
+if (EXAMPLES.includes(asked) && reader) example(asked);

@@ -332,11 +332,19 @@ def test_the_policy_forbids_other_scripts(explorer):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_examples_open_by_their_address(explorer, address, example):
+def test_examples_open(explorer, example):
+    explorer.page.evaluate("document.getElementById('status').textContent = ''")
+    explorer.page.locator("#examples button", has_text=example).click()
+    explorer.wait("Done.")
+    assert example in explorer.text("#headline")
+
+
+def test_lessons_lead_to_an_open_example(explorer, address):
     page = explorer.context.new_page()
-    page.goto(f"{address}/explorer/index.html#example={example.replace(' ', '%20')}")
+    page.goto(f"{address}/notebooks/06_untrusted_files.html")
+    page.get_by_role("link", name="Look into such a file in your browser").click()
     page.locator("#status", has_text="Done.").wait_for(timeout=PATIENCE)
-    assert example in page.locator("#headline").inner_text()
+    assert "stranger.pt" in page.locator("#headline").inner_text()
     page.close()
 
 
