@@ -4,6 +4,7 @@ The layout is that of ``torch.serialization._legacy_load``. The pickle refers to
 here each becomes the call that makes it in later formats, so that all readers understand it.
 """
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, stored, view_of_storage
@@ -29,20 +30,23 @@ _REBUILD = Global("torch._utils", "_rebuild_tensor_v2")
 
 
 def members_of(file: Window) -> "list[tarfile.TarInfo]":
-    """Return what a tar file holds; nothing if it is none."""
+    """Return what a tar file holds, up to where it makes sense; nothing if it is none."""
     import tarfile  # only here: hardly a file is one
 
     file.seek(0)
-    try:
-        with tarfile.open(fileobj=file, mode="r:", format=tarfile.PAX_FORMAT) as archive:
-            return archive.getmembers()
-    except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError):
-        return []
+    members: list[tarfile.TarInfo] = []
+    with (
+        suppress(tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError),
+        tarfile.open(fileobj=file, mode="r:", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for member in archive:  # up to where it is cut off
+            members.append(member)
+    return members
 
 
 def is_checkpoint(members: "list[tarfile.TarInfo]") -> bool:
-    """Whether torch would begin to read a tar file: it asks for its storages first."""
-    return any(member.name == "storages" for member in members)
+    """Whether a tar file has what torch wrote first, or what it asks for first."""
+    return any(member.name in ("sys_info", "storages") for member in members)
 
 
 def read_tar(

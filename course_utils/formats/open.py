@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from course_utils.errors import (
     DamagedCheckpointError,
@@ -23,15 +24,6 @@ from course_utils.formats.contents import (
 )
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.garbage import collector_paused
-from course_utils.formats.legacy import Legacy, is_legacy, read_stream
-from course_utils.formats.legacy_tar import is_checkpoint, members_of, read_tar
-from course_utils.formats.neighbours import (
-    PADDLE,
-    another_format,
-    find_neighbour,
-    find_neighbour_in_zip,
-    is_paddle,
-)
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
 from course_utils.formats.safetensors import (
@@ -51,6 +43,9 @@ from course_utils.formats.zip import (
     Record,
     read_directory,
 )
+
+if TYPE_CHECKING:
+    from course_utils.formats.legacy import Legacy
 
 LARGEST_PICKLE = 2**31  # bytes; 20,000 tensors take 3 MB
 REMEDY = "Use an earlier checkpoint."
@@ -80,18 +75,16 @@ def _open(source: Source, path: Path) -> Contents:
         return _open_zip(source, path)
     if is_safetensors(source):
         return _open_safetensors(source, path)
-    if is_legacy(start):
-        return _open_old(source, path, LEGACY, read_stream)
+    if start.startswith(b"\x80"):
+        return _open_stream(source, path, start)
     if start[257:262] == b"ustar":
         return _open_tar(source, path)
-    if start.startswith(b"\x80"):
-        if is_paddle(source):
-            raise another_format(path, PADDLE)
-        return Contents(path, source, PICKLE, checksums=False)
     if not start:
         raise NotACheckpointError(f"{path} is empty. Was the disk full when it was saved?")
-    if neighbour := find_neighbour(source):
-        raise another_format(path, neighbour)
+    from course_utils.formats import neighbours  # few files need it
+
+    if neighbour := neighbours.find_neighbour(source):
+        raise neighbours.another_format(path, neighbour)
     raise NotACheckpointError(
         f"{path} is not a checkpoint: it begins with {start[:12]!r}, not with {ZIP!r}."
     )
@@ -185,9 +178,10 @@ def _open_zip(source: Source, path: Path) -> Contents:
     kind, records = read_records(source, path)
     bare = Contents(path, source, kind, records)
     if kind == OTHER_ZIP:
-        neighbour = find_neighbour_in_zip(bare)
-        if neighbour:
-            raise another_format(path, neighbour)
+        from course_utils.formats import neighbours
+
+        if neighbour := neighbours.find_neighbour_in_zip(bare):
+            raise neighbours.another_format(path, neighbour)
     if kind != CHECKPOINT:
         return bare
     if records["data.pkl"].size > LARGEST_PICKLE:
@@ -219,14 +213,30 @@ def _open_zip(source: Source, path: Path) -> Contents:
     )  # fmt: skip
 
 
+def _open_stream(source: Source, path: Path, start: bytes) -> Contents:
+    from course_utils.formats.legacy import is_legacy, read_stream  # few files need it
+
+    if is_legacy(start):
+        return _open_old(source, path, LEGACY, read_stream)
+    from course_utils.formats import neighbours
+
+    if neighbours.is_paddle(source):
+        raise neighbours.another_format(path, neighbours.PADDLE)
+    return Contents(path, source, PICKLE, checksums=False)
+
+
 def _open_tar(source: Source, path: Path) -> Contents:
+    from course_utils.formats.legacy_tar import is_checkpoint, members_of, read_tar
+
     members = members_of(Window(source))
     if not is_checkpoint(members):
         raise NotACheckpointError(f"{path} is a tar file, and no checkpoint. Unpack it first.")
     return _open_old(source, path, TAR, lambda file: read_tar(file, members))
 
 
-def _open_old(source: Source, path: Path, kind: str, read: Callable[[Window], Legacy]) -> Contents:
+def _open_old(
+    source: Source, path: Path, kind: str, read: Callable[[Window], "Legacy"]
+) -> Contents:
     try:
         content, pickle, records = read(Window(source))
         found = find_tensors(content.root, limit=len(pickle))

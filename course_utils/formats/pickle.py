@@ -11,7 +11,13 @@ from typing import Any, BinaryIO
 
 from course_utils.formats.pickle_instructions import run
 from course_utils.formats.pickle_machine import Machine
-from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, PersistentId
+from course_utils.formats.pickle_nodes import (
+    Call,
+    Global,
+    MalformedPickleError,
+    PersistentId,
+    TooMuchError,
+)
 from course_utils.formats.source import Window
 
 AT_ONCE = (1 << 20, 64 << 20)  # bytes read ahead, and more if that is not the end of a pickle
@@ -38,6 +44,7 @@ class Pickle:
         length: bytes up to and with the STOP opcode, or up to where it stops making sense.
         problem: why it stops making sense; None for a pickle that can be read to its end.
         changed: what it would import and then change: a class, say, or a dict of a module.
+        too_much: whether the problem is only that it asks for too much work.
     """
 
     root: Any
@@ -47,6 +54,7 @@ class Pickle:
     length: int
     problem: str | None = None
     changed: list[Any] = field(default_factory=list)
+    too_much: bool = False
 
 
 def read_pickle(data: bytes) -> Pickle:
@@ -54,8 +62,11 @@ def read_pickle(data: bytes) -> Pickle:
 
     Raises:
         MalformedPickleError: it is truncated, or an instruction makes no sense.
+        TooMuchError: it asks for more work than a checkpoint needs.
     """
     content = scan_pickle(io.BytesIO(data))
+    if content.too_much:
+        raise TooMuchError(content.problem)
     if content.problem or content.changed:
         raise MalformedPickleError(content.problem or f"changes {content.changed[0]}")
     return content
@@ -78,11 +89,12 @@ def scan_pickle(file: BinaryIO, machine: Machine | None = None) -> Pickle:
         root = run(machine, file)
     except MalformedPickleError as error:
         problem = str(error)
+        machine.too_much |= isinstance(error, TooMuchError)
     except Exception as error:  # a stack that is empty, a memo without the entry, …
         problem = f"unreadable near byte {file.tell() - start}: {type(error).__name__}: {error}"
     return Pickle(
         root, machine.globals, machine.calls, machine.persistent, file.tell() - start,
-        machine.problem or problem, machine.changed,
+        machine.problem or problem, machine.changed, machine.too_much,
     )  # fmt: skip
 
 

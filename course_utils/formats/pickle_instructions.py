@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from course_utils.formats.pickle_arguments import reader_of
 from course_utils.formats.pickle_machine import Machine
-from course_utils.formats.pickle_nodes import MalformedPickleError
+from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
 
 MAX_OPCODES = 200_000_000  # a checkpoint of 20,000 tensors has 600,000
 
@@ -33,7 +33,7 @@ def run(machine: Machine, file: BinaryIO) -> Any:
             machine.check_frame(file.tell())
         if code == b".":
             return machine.stack.pop()
-    raise MalformedPickleError(f"it has more than {MAX_OPCODES:,} instructions")
+    raise TooMuchError(f"it has more than {MAX_OPCODES:,} instructions")
 
 
 def _wrap(make: Callable[[list[Any]], Any]) -> Callable[[Machine, Any], None]:

@@ -13,6 +13,7 @@ from course_utils.formats.pickle_nodes import (
     MalformedPickleError,
     OrderedDictNode,
     PersistentId,
+    TooMuchError,
     Twice,
 )
 
@@ -47,6 +48,7 @@ class Machine:
         self.changed: list[Any] = []
         self.frame_end: int | None = None
         self.problem: str | None = None
+        self.too_much = False
         self._huge_keys = 0
 
     def fresh(self) -> "Machine":
@@ -224,14 +226,20 @@ class Machine:
         if type(value) is int and abs(value) > KEY_INTEGER:
             self._huge_keys += 1
             if self._huge_keys > HUGE_KEYS:
-                self.complain(f"uses more than {HUGE_KEYS:,} integers beyond 64 bits as keys")
-                return Unhashed(value)
+                return self.unhashed(value, f"uses more than {HUGE_KEYS:,} huge integers as keys")
             return value
         try:
             return hashable(value)
+        except TooMuchError as error:
+            return self.unhashed(value, str(error))
         except MalformedPickleError as error:
             self.complain(str(error))
             return Unhashed(value)
+
+    def unhashed(self, value: Any, problem: str) -> "Unhashed":
+        self.complain(problem)
+        self.too_much = True
+        return Unhashed(value)
 
     def refer(self, _: Any) -> None:
         self.refer_to(self.stack.pop())
@@ -271,11 +279,11 @@ def hashable(value: Any) -> Any:
             return value
         part, depth = pending.pop()
         if visited > KEY_ITEMS or depth > KEY_DEPTH:
-            raise MalformedPickleError("uses a tuple with more tuples in it than make sense as key")
+            raise TooMuchError("uses a tuple with more tuples in it than make sense as key")
         if isinstance(part, tuple):
             pending += [(item, depth + 1) for item in part[: KEY_ITEMS + 1]]
         elif isinstance(part, int) and abs(part) > KEY_INTEGER:
-            raise MalformedPickleError("uses a huge integer as a key")
+            raise TooMuchError("uses a huge integer in a key")
         elif part is not None and not isinstance(part, _KEYS):
             raise MalformedPickleError(f"uses a {type(part).__name__} as a key")
 

@@ -13,6 +13,7 @@ from course_utils.errors import (
     DamagedCheckpointError,
     NotACheckpointError,
     UnsafeCheckpointError,
+    UnsupportedCheckpointError,
 )
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import CHECKPOINTS, SAFETENSORS
@@ -42,6 +43,7 @@ def load_untrusted(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Any:
         NotACheckpointError: it is something else.
         DamagedCheckpointError: it contradicts itself or its checksums.
         UnsafeCheckpointError: it needs more than plain data, or is larger than ``limit``.
+        UnsupportedCheckpointError: torch cannot load it.
     """
     with OpenFile(path) as file:
         return _load(file, limit)
@@ -61,7 +63,9 @@ def _load(file: OpenFile, limit: int) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # of any type: a device of no such name, a shape that overflows
-        raise DamagedCheckpointError(f"{path}: torch cannot load it: {error}") from error
+        raise UnsupportedCheckpointError(
+            f"{path}: plain data, but torch {torch.__version__} cannot load it: {error}"
+        ) from error
 
 
 _REFUSALS: dict[Verdict, type[CheckpointError]] = {

@@ -219,11 +219,24 @@ def test_a_tar_file(tmp_path):
 @pytest.mark.parametrize("lost", ["storages", "tensors", "pickle"])
 def test_a_tar_file_that_lacks_something(tmp_path, lost):
     path = written(tmp_path, tar(**{lost: None}))
-    if lost == "storages":  # for which torch asks first: a tar file of something else
-        assert audit(path).verdict.value == "not a checkpoint"
-        with pytest.raises(NotACheckpointError, match="is a tar file"):
-            read_archive(path)
-    else:
-        assert audit(path).verdict.value == "damaged"
-        with pytest.raises(DamagedCheckpointError, match=f"{lost}: is missing"):
-            read_archive(path)
+    assert audit(path).verdict.value == "damaged"
+    with pytest.raises(DamagedCheckpointError, match=f"{lost}: is missing"):
+        read_archive(path)
+
+
+def test_every_truncation_of_a_tar_file_is_damage(tmp_path):
+    content = tar()
+    end = content.rindex(DATA) + len(DATA)
+    for count in range(1024, end, 100):
+        with pytest.raises(DamagedCheckpointError):
+            read_archive(written(tmp_path, content[:count]))
+
+
+def test_another_tar_file_is_no_checkpoint(tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:") as archive:
+        archive.addfile(tarfile.TarInfo("readme"), io.BytesIO())
+    path = written(tmp_path, buffer.getvalue())
+    assert audit(path).verdict.value == "not a checkpoint"
+    with pytest.raises(NotACheckpointError, match="is a tar file"):
+        read_archive(path)
