@@ -71,7 +71,9 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
             (LEGACY, _inspect_legacy),
         )
         kinds = [kind for kind, read in readers if read(file, where, evidence)]
-        if LEGACY not in kinds and _inspect_pickles(file, where, evidence):
+        # The length of a safetensors header may begin as a pickle does, with 0x80.
+        marked = SAFETENSORS not in kinds
+        if LEGACY not in kinds and _inspect_pickles(file, where, evidence, marked):
             kinds.append(PICKLE)
         if kinds and zipfile.is_zipfile(file):
             kinds.append(OTHER_ZIP)
@@ -122,10 +124,14 @@ def _inspect_safetensors(file: Window, where: str, evidence: Evidence) -> bool:
     return True
 
 
-def _inspect_pickles(file: Window, where: str, evidence: Evidence) -> bool:
-    """Look at pickles in a row; of bytes that are no pickle, only at what they would still do."""
+def _inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool = True) -> bool:
+    """Look at pickles in a row; of bytes that are no pickle, only at what they would still do.
+
+    Args:
+        marked: whether a first byte of 0x80 marks a pickle, damaged though it may be.
+    """
     file.seek(0)
-    marked = file.read(1) == b"\x80"
+    marked = marked and file.read(1) == b"\x80"
     file.seek(0)
     for number in range(MOST_PICKLES):
         content = scan_next(file)

@@ -20,7 +20,7 @@ import hostile
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from course_utils.checkpoint import load_checkpoint
@@ -673,3 +673,16 @@ def test_bombs_cost_little_memory(file, name):
         assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [128, 384, 640, 0x0580])
+def test_a_safetensors_header_whose_length_begins_as_a_pickle_does(tmp_path, length):
+    header = b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+    data = length.to_bytes(8, "little") + header.ljust(length) + b"\x07"
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(data)
+    assert data[0] == 0x80
+    assert load_file(file)["x"] == 7
+    assert audit(file).verdict is Verdict.PLAIN_DATA
+    assert audit(file).format == "safetensors file"
+    assert load_untrusted(file)["x"] == 7
