@@ -168,8 +168,8 @@ def read_records(
     named = {record.name.removeprefix(prefix): record for record in records}
     kind = zip_kind(named)
     if kind == CHECKPOINT and not all(record.name.startswith(prefix) for record in records):
-        raise DamagedCheckpointError(
-            f"{path} holds records outside of {prefix}, so torch.save did not write it."
+        raise NotACheckpointError(
+            f"{path} is a zip file with records outside of {prefix}: torch.save did not write it."
         )
     return kind, {name: record._replace(name=name) for name, record in named.items()}
 

@@ -135,7 +135,7 @@ def test_a_lost_pickle_a_file_without_checksums_and_another_kind(files):
     with pytest.raises(DamagedCheckpointError, match=r"nothing can be rescued, as its data\.pkl"):
         rescue(*files)
     save_file({"w": torch.ones(2)}, files[0])
-    with pytest.raises(UnsupportedCheckpointError, match="nothing in it can be proved"):
+    with pytest.raises(UnsupportedCheckpointError, match="in a safetensors file can be proved"):
         rescue(*files)
     files[0].write_text("hello")
     with pytest.raises(NotACheckpointError):
