@@ -68,7 +68,7 @@ def tests_of_tools(folder: Path) -> Iterator[tuple[str, Path]]:
         paths = sorted(p for p in place.rglob("*") if p.is_file() and p.suffix not in _CODE)
         found = [path for path in paths if _is_container(path) and path != archive]
         if not found:
-            print(f"{tool}: its sources hold no files to read, and no tests that write any")
+            print(f"{tool}: its sources hold no files to read, and no test of them wrote one")
         for path in found[:MOST]:
             yield tool, path
 
