@@ -15,10 +15,13 @@ from course_utils.ckpt import doctor, verify
 from course_utils.ckpt.main import main
 from course_utils.errors import CheckpointError
 from course_utils.files.contents import open_contents
+from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
 from course_utils.formats.byte_map import byte_map
 
 LARGEST_PICKLE = 64 << 20  # bytes; the page has less memory than a program
+
+AHEAD = 64 << 10  # bytes; asking the browser for these takes no longer than for a header's
 
 formats_open.LARGEST_PICKLE = LARGEST_PICKLE
 
@@ -48,6 +51,21 @@ def spans(name: str) -> str:
     except CheckpointError:
         return "[]"
     return json.dumps(byte_map(contents)) if contents.records else "[]"
+
+
+def _read_ahead(read: Callable[[OpenFile, int, int], bytes]) -> Any:
+    def read_at(file: Any, position: int, count: int, /) -> bytes:
+        if count > AHEAD:
+            return read(file, position, count)
+        start, data = getattr(file, "ahead", (0, b""))
+        if not start <= position <= position + count <= start + len(data):
+            start, data = file.ahead = position, read(file, position, AHEAD)
+        return data[position - start : position - start + count]
+
+    return read_at
+
+
+OpenFile.read_at = _read_ahead(OpenFile.read_at)  # type: ignore[method-assign]
 
 
 def _printed(arguments: list[str]) -> str:
