@@ -3,7 +3,7 @@
 #
 # Write your answer in the cell below each task and run it, then run the cell with
 # `check`. It says *correct*, *not attempted yet*, or *wrong* with what was tried, what
-# was expected and what came. Each wrong attempt earns a better hint. If you give up,
+# was expected and what came. Each new mistake earns one more hint. If you give up,
 # `solution("10.1")` in a cell of your own shows the answer.
 #
 # **Time:** 60 minutes. **Needs:** [the lesson](../10_your_frameworks_checkpoint.ipynb).
