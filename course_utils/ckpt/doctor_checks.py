@@ -167,7 +167,8 @@ def _unread(contents: Contents, _: Parts) -> Iterator[Complaint]:
             yield warning(
                 "dtensor",
                 f"{counted(count, 'DTensor')} ({name}, …): the file holds what one process had of "
-                "them, and loading needs a process group",
+                "them; loading binds them to whatever process group has the name of theirs, and "
+                "in a group of one a sum is that of one part",
                 "save full tensors: get_model_state_dict of torch.distributed.checkpoint with "
                 "StateDictOptions(full_state_dict=True), or tensor.full_tensor()",
             )

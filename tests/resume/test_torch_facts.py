@@ -9,6 +9,7 @@ import torch
 import torch.distributed.checkpoint
 
 from course_utils.checkpoint.torch_versions import version
+from course_utils.ckpt.doctor import examine
 
 NESTED = """
 import io, sys, torch, torch._dynamo  # without it no torch loads jagged tensors safely
@@ -57,6 +58,8 @@ def test_a_dtensor_binds_to_whatever_process_group_has_its_groups_name(tmp_path)
         assert done.returncode == 0, done.stderr
         printed = done.stdout
     assert printed == "(4,) 2 2.0\n"
+    (found,) = [c for c in examine(tmp_path / "spread.pt") if c.topic == "dtensor"]
+    assert "in a group of one a sum is that of one part" in found.what
 
 
 LIST = """
