@@ -1,6 +1,6 @@
-"""Runs the tests of `course_utils.formats` that do not need torch.
+"""Runs the tests of `course_utils.formats` that need neither torch nor NumPy.
 
-For Pythons on which torch cannot be had: ``python without_torch.py``, with pytest and hypothesis.
+For Pythons on which these cannot be had: ``python without_torch.py``, with pytest and hypothesis.
 """
 
 import ast
@@ -13,17 +13,18 @@ HERE = Path(__file__).parent
 STARTS_A_PROCESS = "test_a_checkpoint_is_read_and_verified_without_any_package"  # a browser cannot
 
 
-def needs_torch(path):
+def needs(path):
+    """Return which of the two a file of tests imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import)]
-    return any(alias.name == "torch" for node in imports for alias in node.names)
+    return {alias.name for node in imports for alias in node.names} & {"torch", "numpy"}
 
 
 def main():
     chosen = []
     for path in sorted(HERE.glob("test_*.py")):
-        if needs_torch(path):
-            print(f"{path.name} needs torch: left out")
+        if needed := needs(path):
+            print(f"{path.name} needs {' and '.join(sorted(needed))}: left out")
         else:
             chosen.append(str(path))
     options = ["-q", "-p", "no:cacheprovider", f"--rootdir={HERE}", "-c", "/dev/null"]
