@@ -6,6 +6,8 @@ https://huggingface.co/docs/safetensors/main/en/index#format
 """
 
 import json
+import re
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -57,18 +59,68 @@ def read_header(source: Source) -> Header:
     length = int.from_bytes(source.read_at(0, 8), "little")
     if source.size < 8 or not 2 <= length <= min(source.size - 8, LONGEST):
         raise MalformedHeaderError("its first 8 bytes are not the length of a header")
-    data, metadata = 8 + length, {}
-    entries: dict[str, Entry] = {}
-    for name, fields in _parse(source.read_at(8, length)):
-        if name == "__metadata__":
-            metadata = _metadata(fields)
-        else:
-            entries[name] = _entry(name, fields, data)
+    data, text = 8 + length, source.read_at(8, length)
+    entries, metadata = _usual(text, data) or _any(text, data)
     places = [entry[2:] for entry in entries.values()]
     if places != sorted(places):
         entries = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
     _refuse_gaps(entries, data, source.size)
     return Header(entries, metadata)
+
+
+Members = tuple[dict[str, Entry], dict[str, str]]
+
+_NUMBER = "(0|[1-9][0-9]{0,17})"
+_TENSOR = re.compile(
+    r'"([^"\\\x00-\x1f]*)":\{"dtype":"([A-Z0-9_]+)","shape":\[([0-9,]{0,600})\],'
+    rf'"data_offsets":\[{_NUMBER},{_NUMBER}\]}}([,}}])'
+)
+_METADATA = '{"__metadata__":'
+_JSON = json.JSONDecoder(object_pairs_hook=tuple)
+
+
+def _usual(text: bytes, data: int) -> Members | None:
+    """Read a header that is spelled as safetensors spells it, in half the time.
+
+    Returns:
+        None for any other spelling, and for whatever is wrong: `_any` reads that, and says so.
+    """
+    entries, metadata, position, last = dict[str, Entry](), dict[str, str](), 1, ","
+    try:
+        header = text.decode()
+        if header.startswith(_METADATA):
+            fields, position = _JSON.raw_decode(header, len(_METADATA))
+            metadata, last, position = _metadata(fields), header[position], position + 1
+        while last == "," and (found := _TENSOR.match(header, position)):
+            name, kind, shape, start, stop, last = found.groups()
+            dtype, sizes, nbytes = _layout_of(kind, shape)
+            if name in entries or name == "__metadata__" or int(stop) - int(start) != nbytes:
+                return None
+            entries[name] = Entry(dtype, sizes, data + int(start), data + int(stop))
+            position = found.end()
+    except (ValueError, KeyError, IndexError, RecursionError):
+        return None
+    whole = header[0] == "{" and last == "}" and not header[position:].strip(" \t\r\n")
+    return (entries, metadata) if whole else None
+
+
+@lru_cache(1000)
+def _layout_of(kind: str, shape: str) -> tuple[str, tuple[int, ...], int]:
+    sizes = [int(number) for number in shape.split(",")] if shape else []
+    if ",".join(map(str, sizes)) != shape or max(sizes, default=0) >= 2**63:
+        raise ValueError("not spelled as usual")
+    return _layout("", kind, sizes)
+
+
+def _any(text: bytes, data: int) -> Members:
+    """Read a header spelled in any way that JSON allows."""
+    entries, metadata = dict[str, Entry](), dict[str, str]()
+    for name, fields in _parse(text):
+        if name == "__metadata__":
+            metadata = _metadata(fields)
+        else:
+            entries[name] = _entry(name, fields, data)
+    return entries, metadata
 
 
 def _parse(text: bytes) -> list[tuple[str, Any]]:
@@ -112,19 +164,29 @@ def _entry(name: str, members: Any, data: int) -> Entry:
         (first, kind), (second, shape), (third, (start, stop)) = members
         if (first, second, third) != _KEYS:
             kind, shape, (start, stop) = _in_order(name, members)
-        dtype = SAFETENSORS[kind]
+        if kind not in SAFETENSORS:
+            raise KeyError(kind)
         numbers = [*shape, start, stop]
         if {*map(type, numbers)} != {int} or min(numbers) < 0 or max(numbers) >= 2**63:
             raise MalformedHeaderError(f"tensor {name} has a size that is no size")
     except (KeyError, TypeError, ValueError) as error:
         raise _explained(name, members, error) from None
+    dtype, sizes, nbytes = _layout(name, kind, shape)
+    if nbytes != stop - start:
+        raise MalformedHeaderError(f"tensor {name} has not the bytes its shape needs")
+    return Entry(dtype, sizes, data + start, data + stop)
+
+
+def _layout(name: str, kind: str, shape: list[int]) -> tuple[str, tuple[int, ...], int]:
+    """Return torch's dtype and shape of a tensor, and its bytes."""
+    if len(shape) > 64:
+        raise MalformedHeaderError(f"tensor {name} has {len(shape)} dimensions")
     if kind == "F4":  # counted in half bytes, in torch in pairs
         if not shape or shape[-1] % 2:
             raise MalformedHeaderError(f"tensor {name} has half a byte in a row")
         shape = [*shape[:-1], shape[-1] // 2]
-    if len(shape) > 64 or prod(shape) * ITEMSIZE[dtype] != stop - start:
-        raise MalformedHeaderError(f"tensor {name} has not the bytes its shape needs")
-    return Entry(dtype, tuple(shape), data + start, data + stop)
+    dtype = SAFETENSORS[kind]
+    return dtype, tuple(shape), prod(shape) * ITEMSIZE[dtype]
 
 
 _KEYS = ("dtype", "shape", "data_offsets")
