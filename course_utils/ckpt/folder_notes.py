@@ -5,9 +5,7 @@ from typing import Any
 from course_utils.ckpt.parts import find_parts
 from course_utils.ckpt.report import counted
 from course_utils.formats.contents import Contents
-from course_utils.formats.evidence import Evidence
 from course_utils.formats.folder_kinds import DISTRIBUTED
-from course_utils.formats.readings import inspect
 from course_utils.formats.source import Window
 
 MOST = 20  # files of which each has a line
@@ -15,8 +13,11 @@ MOST = 20  # files of which each has a line
 
 def files_of(contents: Contents) -> list[dict[str, Any]]:
     """Return the files of a folder, each with its size and what loading it would mean."""
-    if contents.kind == DISTRIBUTED:
+    if contents.kind == DISTRIBUTED or not contents.files:
         return []
+    from course_utils.formats.evidence import Evidence
+    from course_utils.formats.readings import inspect
+
     files = []
     for file in contents.files:
         evidence = Evidence()

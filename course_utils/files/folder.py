@@ -5,7 +5,6 @@ from pathlib import Path
 
 from course_utils.errors import NotACheckpointError
 from course_utils.files.open_file import OpenFile, system_error
-from course_utils.formats import folders
 from course_utils.formats.contents import Contents
 from course_utils.formats.folder_kinds import is_index
 
@@ -54,6 +53,8 @@ def open_folder(path: str | os.PathLike[str]) -> Contents:
     Raises:
         CheckpointError: see `formats.folders.open_folder`.
     """
+    from course_utils.formats import folders  # few files need it
+
     path = Path(path)
     if path.is_dir():
         return folders.open_folder(OpenFolder(path))

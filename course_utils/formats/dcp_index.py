@@ -14,7 +14,6 @@ from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, describe
 from course_utils.formats.storages import sizes_of
 
-INDEX = ".metadata"
 DCP = "torch.distributed.checkpoint."
 _OTHERS = {
     "torch.Size", "torch.serialization._get_layout", "builtins.getattr", "__builtin__.getattr",

@@ -14,7 +14,6 @@ from course_utils.errors import (
 )
 from course_utils.formats.contents import COMMIT_RECORD, Contents
 from course_utils.formats.dcp_index import (
-    INDEX,
     Chunk,
     ForeignNamesError,
     Index,
@@ -26,7 +25,7 @@ from course_utils.formats.dcp_index import (
 )
 from course_utils.formats.dtypes import ITEMSIZE, PER_BYTE
 from course_utils.formats.elements import blocks_of
-from course_utils.formats.folder_kinds import COMMIT, DISTRIBUTED
+from course_utils.formats.folder_kinds import COMMIT, DISTRIBUTED, INDEX
 from course_utils.formats.folder_parts import Parts
 from course_utils.formats.joined import Assembled, Piece
 from course_utils.formats.open import dense, open_contents, require_tensors

@@ -4,8 +4,7 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple
 
-from course_utils.formats.dcp_index import INDEX
-
+INDEX = ".metadata"  # of torch.distributed.checkpoint: which bytes of which file are what
 COMMIT = "commit.json"  # of `course_utils.distributed`: names, sizes and checksums of all files
 SHARDED_INDEX = ".index.json"
 SHARDED, DISTRIBUTED = "sharded checkpoint", "distributed checkpoint"

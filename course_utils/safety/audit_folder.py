@@ -5,10 +5,9 @@ from pathlib import Path
 
 from course_utils.errors import CheckpointError, UnsafeCheckpointError
 from course_utils.files.folder import OpenFolder
-from course_utils.formats.dcp_index import INDEX
 from course_utils.formats.distributed import open_index
 from course_utils.formats.evidence import Evidence
-from course_utils.formats.folder_kinds import DISTRIBUTED, folder_kind, is_index
+from course_utils.formats.folder_kinds import DISTRIBUTED, INDEX, folder_kind, is_index
 from course_utils.formats.judge import Verdict
 from course_utils.formats.readings import inspect
 from course_utils.formats.source import Window
