@@ -111,7 +111,7 @@ def _peft(folder: Path) -> None:
         for kind in (peft.LoraConfig, peft.LoHaConfig, peft.LoKrConfig):
             config = kind(r=rank, target_modules=[str(i) for i in range(number + 1)])
             adapted = peft.get_peft_model(copy.deepcopy(model), config)
-            adapted.save_pretrained(folder / f"{kind.__name__}-{number}-{rank}")
+            adapted.save_pretrained(str(folder / f"{kind.__name__}-{number}-{rank}"))
 
 
 def _timm(folder: Path) -> None:

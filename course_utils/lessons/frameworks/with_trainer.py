@@ -1,5 +1,7 @@
 """The tiny run with the Trainer of transformers: lesson 10. It needs no repair."""
 
+from typing import Any
+
 from transformers import Trainer, TrainingArguments
 
 from course_utils.lessons.frameworks.tiny_run import (
@@ -31,7 +33,8 @@ def train(attempt: Attempt) -> None:
         report_to="none",
         disable_tqdm=True,
     )
-    trainer = Trainer(model, arguments, train_dataset=TinyData(), optimizers=(optimizer, schedule))
+    both: Any = (optimizer, schedule)
+    trainer = Trainer(model, arguments, train_dataset=TinyData(), optimizers=both)
     folder = str(attempt.folder / f"checkpoint-{SAVE_AT}") if attempt.resume else None
     trainer.train(resume_from_checkpoint=folder)
     attempt.end(model, optimizer)
