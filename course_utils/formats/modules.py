@@ -42,8 +42,13 @@ def find_modules(root: Any) -> list[PickledModule]:
             found.append(_described(path, node))
         elif isinstance(node, dict | list | tuple):
             items = node.items() if isinstance(node, dict) else enumerate(node)
-            pending += reversed([(_under(path, key), value) for key, value in items])
+            inner = [(key, value) for key, value in items if _may_hold(value)]
+            pending += reversed([(_under(path, key), value) for key, value in inner])
     return found
+
+
+def _may_hold(node: Any) -> bool:
+    return _is_module(node) if isinstance(node, Call) else isinstance(node, dict | list | tuple)
 
 
 def _described(path: str, node: Call) -> PickledModule:

@@ -160,7 +160,8 @@ class Machine:
             pairs = _pairs_of(arguments)
             if pairs is not None:
                 self.stack.append(OrderedDictNode())
-                self.set_pairs(pairs)
+                if pairs:
+                    self.set_pairs(pairs)
                 return
         made = Call(function, arguments, opcode)
         self.calls.append(made)
