@@ -159,6 +159,12 @@ def read_records(
             f"{path} is a zip file, and no checkpoint: {error}. Unpack it first."
         ) from None
     except MalformedZipError as error:
+        from course_utils.formats import zip_row  # few files need it
+
+        if zip_row.split(Window(source)):
+            raise UnsupportedCheckpointError(
+                f"{path} is {zip_row.WHAT}. Name the folder it is in."
+            ) from None
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
             "The file was cut off or overwritten; use an earlier checkpoint."

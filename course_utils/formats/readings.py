@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 
+from course_utils.formats import zip_row
 from course_utils.formats.checksum import crc32
 from course_utils.formats.contents import (
     CHECKPOINT,
@@ -156,7 +157,13 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         evidence.no_checkpoint(where, f"is a zip file that torch cannot read: {error}")
         return OTHER_ZIP
     except MalformedZipError as error:
-        evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
+        archives = zip_row.split(file) if depth < DEEPEST else []
+        for number, archive in enumerate(archives):
+            inspect(archive, f"{where}archive {number}: ", evidence, depth + 1)
+        if archives:
+            evidence.no_checkpoint(where, f"is {zip_row.WHAT}: it is a part of one")
+        else:
+            evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
         return OTHER_ZIP
     end = end_of_archive(file)
     tail = file.part(end, file.size - end)

@@ -136,6 +136,25 @@ def end_of_archive(source: Source) -> int:
     return source.size - count + at + END.size
 
 
+def start_of_last(source: Source) -> int:
+    """Return where an archive begins that ends with the file, whatever lies before it.
+
+    Raises:
+        MalformedZipError: none ends there.
+    """
+    stop = source.size - END.size
+    if end_of_archive(source) != source.size:
+        raise MalformedZipError("something follows its end")
+    *_, length, start, _ = _unpack(END, source, stop)
+    locator = _unpack(END64_LOCATOR, source, stop - END64_LOCATOR.size, optional=True)
+    if locator[0] == b"PK\6\7":
+        stop -= END64_LOCATOR.size + END64.size
+        *_, length, start = _unpack(END64, source, stop)
+    if not 0 <= stop - length - start < stop:
+        raise MalformedZipError("its directory is not where it says")
+    return int(stop - length - start)
+
+
 def _find_directory(source: Source) -> tuple[int, int, int]:
     """Return start, length and entries of the only directory, which must fill the end."""
     stop = end_of_archive(source) - END.size

@@ -35,14 +35,27 @@ ERRORS = {
 }  # fmt: skip
 
 
-def messages():
-    """Yield (place, regular expression) of every message that calls a file damaged."""
-    for wing in WINGS:
-        for path in sorted((PACKAGE / wing).glob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                text = _message(node)
-                if text is not None and len(re.sub(r"\.\*|\W", "", text)) > 8:
-                    yield f"{wing}/{path.name}:{node.lineno}", text
+# What calls a folder damaged: see test_damaged_folders.
+OF_FOLDERS = [
+    PACKAGE / "formats" / name
+    for name in ("dcp_index.py", "distributed.py", "folder_parts.py", "folders.py")
+]
+OF_FILES = [
+    path
+    for wing in WINGS
+    for path in sorted((PACKAGE / wing).glob("*.py"))
+    if path not in OF_FOLDERS
+]
+
+
+def messages(modules):
+    """Yield (place, regular expression) of every message that calls something damaged."""
+    for path in modules:
+        wing = path.parent.name
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = _message(node)
+            if text is not None and len(re.sub(r"\.\*|\W", "", text)) > 8:
+                yield f"{wing}/{path.name}:{node.lineno}", text
 
 
 def _message(node):
@@ -146,6 +159,7 @@ HEADERS = [
     header({"t": entry("F32", [2], 0, 4)}, bytes(4)),
     header({"t": entry("F32", [-1], 0, 4)}, bytes(4)), header({"t": {"dtype": "F32"}}),
     header({"t": entry("F4", [3], 0, 2)}, bytes(2)), header({"__metadata__": {"a": 1}}),
+    header({"t": entry("F32", [1] * 65, 0, 4)}, bytes(4)),
     header(b'{"a":{},"a":{}}'), header(b'{"t": nonsense}'),
 ]  # fmt: skip
 
@@ -190,6 +204,7 @@ TREES = [
 NOT_MADE = [
     "not written. Read back, it is not what it was made from",  # what is written is right
     "ends too early",  # it was longer when it was opened
+    "something follows its end",  # asked whether it is a row of archives, and it is none
     "its header is not a JSON object",  # then it is taken for another kind of file
 ]
 
@@ -234,7 +249,7 @@ def _blocks(path):
 
 
 def test_every_message_of_damage_is_that_of_a_damaged_file(tmp_path):
-    missing = dict(messages())
+    missing = dict(messages(OF_FILES))
     files = [*made()]
     for content in bases(tmp_path).values():
         files += changed(content)

@@ -1,0 +1,54 @@
+"""A file of archives is told from a damaged one, and each archive is looked at."""
+
+import io
+
+import hostile
+import pytest
+import torch
+
+from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.files.contents import open_contents
+from course_utils.formats.judge import Verdict
+from course_utils.formats.source import Memory, Window
+from course_utils.formats.zip_row import split
+from course_utils.safety import audit
+
+
+def archive(value):
+    torch.save(value, file := io.BytesIO())
+    return file.getvalue()
+
+
+ROW = [archive(torch.arange(n)) for n in (3, 1, 200)]
+
+
+def test_archives_in_a_row_are_told_apart():
+    parts = split(Window(Memory(b"".join(ROW))))
+    assert [part.everything() for part in parts] == ROW
+
+
+@pytest.mark.parametrize(
+    "data", [b"", ROW[0], b"x" + ROW[0], ROW[0] + b"x" * 50 + ROW[1], ROW[0][:-9]]
+)
+def test_anything_else_is_no_row(data):
+    assert split(Window(Memory(data))) == []
+
+
+def test_it_is_a_part_of_a_checkpoint_and_not_damaged(tmp_path):
+    path = tmp_path / "__0_0.distcp"
+    path.write_bytes(b"".join(ROW))
+    with pytest.raises(UnsupportedCheckpointError, match=r"several archives.*Name the folder"):
+        open_contents(path)
+    assert audit(path).verdict is Verdict.NOT_A_CHECKPOINT
+    for data in (b"".join(ROW)[:-100], ROW[0] + ROW[1][:-1] + ROW[2]):
+        path.write_bytes(data)
+        with pytest.raises(DamagedCheckpointError, match="cut off or overwritten"):
+            open_contents(path)
+
+
+def test_code_in_any_of_them_is_found(tmp_path):
+    payload = hostile.payloads(tmp_path / "marker")["reduce"]
+    evil = hostile.zip_checkpoint(b"\x80\x02" + payload + b".")
+    for row in ([evil, ROW[0]], [ROW[0], evil], [ROW[0], evil, ROW[1]]):
+        (tmp_path / "a").write_bytes(b"".join(row))
+        assert audit(tmp_path / "a").verdict is Verdict.WOULD_RUN_CODE
