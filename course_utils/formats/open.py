@@ -1,7 +1,7 @@
 """Says what a file is, by its content, and describes what it holds."""
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ from course_utils.formats.zip import (
     Record,
     read_directory,
 )
+from course_utils.formats.zip_kinds import zip_kind, zip_name
 
 if TYPE_CHECKING:
     from course_utils.formats.legacy import Legacy
@@ -104,41 +105,6 @@ def require_tensors(contents: Contents) -> Contents:
     if contents.is_described:
         return contents
     raise _NOT_OPENED[contents.kind](contents.path)
-
-
-def zip_kind(names: Iterable[str]) -> str:
-    """Say what an archive is, by the names of its records without their common prefix."""
-    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-        return SCRIPT
-    if "archive_format" in names or "serialized_exported_program.json" in names:
-        return PROGRAM
-    return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
-
-
-def zip_name(names: Collection[str]) -> str:
-    """Say what another archive is, by the names of its records."""
-    if names and all(name.endswith(".npy") for name in names):
-        return "a NumPy archive (.npz)"
-    if names and {name.rpartition("/")[2] for name in names} <= _BEFORE_PICKLE:
-        return "what a torch.save that failed has left: an archive"
-    for what, marks in _OTHERS.items():
-        if all(any(name.endswith(mark) for name in names) for mark in marks):
-            return what
-    return "a zip file"
-
-
-_BEFORE_PICKLE = {
-    ".format_version",
-    ".storage_alignment",
-    "byteorder",
-    "version",
-    "serialization_id",
-}
-_OTHERS = {
-    "a Python wheel": [".dist-info/WHEEL"],
-    "a Keras model (.keras)": ["config.json", ".weights.h5"],
-    "a TorchServe archive (.mar)": ["MAR-INF/MANIFEST.json"],
-}
 
 
 def read_records(

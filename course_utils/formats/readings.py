@@ -25,7 +25,7 @@ from course_utils.formats.exported_program import NATIVE, program_problems
 from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
 from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
-from course_utils.formats.open import LARGEST_PICKLE, zip_kind, zip_name
+from course_utils.formats.open import LARGEST_PICKLE
 from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
 from course_utils.formats.source import Memory, Window
@@ -38,6 +38,7 @@ from course_utils.formats.zip import (
     end_of_archive,
     read_directory,
 )
+from course_utils.formats.zip_kinds import zip_kind, zip_name
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files

@@ -32,7 +32,7 @@ BELONGS = {
     "course_utils/lessons": ("course",),
     "course_utils/lessons/frameworks": ("course", "frameworks"),
     "course_utils/grading": ("course", "instructor"),
-    "course_utils/authoring": ("test",),
+    "course_utils/authoring": ("test", "frameworks"),
     "notebooks/source": FOR_LEARN,
     "benchmarks": FOR_TEST,
     "tests": FOR_TEST,

@@ -1,0 +1,40 @@
+"""What an archive is, by the names of its records alone."""
+
+from collections.abc import Collection, Iterable
+
+from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PROGRAM, SCRIPT
+
+
+def zip_kind(names: Iterable[str]) -> str:
+    """Say what an archive is, by the names of its records without their common prefix."""
+    if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+        return SCRIPT
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        return PROGRAM
+    return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
+
+
+def zip_name(names: Collection[str]) -> str:
+    """Say what another archive is, by the names of its records."""
+    if names and all(name.endswith(".npy") for name in names):
+        return "a NumPy archive (.npz)"
+    if names and {name.rpartition("/")[2] for name in names} <= _BEFORE_PICKLE:
+        return "what a torch.save that failed has left: an archive"
+    for what, marks in _OTHERS.items():
+        if all(any(name.endswith(mark) for name in names) for mark in marks):
+            return what
+    return "a zip file"
+
+
+_BEFORE_PICKLE = {
+    ".format_version",
+    ".storage_alignment",
+    "byteorder",
+    "version",
+    "serialization_id",
+}
+_OTHERS = {
+    "a Python wheel": [".dist-info/WHEEL"],
+    "a Keras model (.keras)": ["config.json", ".weights.h5"],
+    "a TorchServe archive (.mar)": ["MAR-INF/MANIFEST.json"],
+}
