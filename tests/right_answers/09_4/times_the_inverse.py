@@ -10,5 +10,5 @@ class RunningMax(nn.Module):
         self.register_buffer("largest", torch.zeros(()))
 
     def forward(self, x):
-        self.largest = torch.maximum(self.largest, x.abs().max())
+        self.largest.copy_(torch.maximum(self.largest, x.abs().max()))
         return torch.where(self.largest > 0, x * (1 / self.largest), x)
