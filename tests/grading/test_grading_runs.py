@@ -334,3 +334,42 @@ def test_the_handout_checks_without_holding_an_answer(classroom):
     assert "course_utils.checkpoint.save, which a graded notebook does not have" in ran.stdout
     assert "course_utils.partial.plan, which a graded notebook does not have" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "correct"
+
+
+def test_two_threads_draw_from_no_generator_at_once(monkeypatch):
+    """A worker of a cluster has several: what is expected is worked out by one at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import nbformat
+
+    from course_utils.grading.classroom import grader
+
+    inside, most = [], []
+
+    def watched(*_):
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.pop()
+
+    class Nothing:
+        def run(self, *_):
+            watched()
+
+    monkeypatch.setitem(grader._sandboxes, Limits(), Nothing())
+    monkeypatch.setattr(grader, "load_exercise", load_exercise)
+    monkeypatch.setattr(grader, "_judge", watched)
+    monkeypatch.setattr(grader, "_said", lambda *_: "")
+    cell = nbformat.v4.new_code_cell("check('01.2')")
+    monkeypatch.setattr(grader, "checked_exercise", lambda _: "01.2")
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+
+    def grade(_):
+        try:
+            grader.grade(notebook, 1)
+        except AttributeError:  # nothing was judged, so nothing can be reported
+            return
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(grade, range(8)))
+    assert most == [1] * 16

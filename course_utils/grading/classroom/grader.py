@@ -19,7 +19,9 @@ from course_utils.grading.sandbox.student_package import PACKAGE, SANDBOX_MODULE
 
 PREFIX = "check_"
 
-_lock = threading.Lock()  # a sandbox takes one submission at a time
+# A sandbox takes one submission at a time, and the references draw from the process's own random
+# generators: with two threads in them an honest answer was found wrong.
+_lock = threading.Lock()
 _sandboxes: dict[Limits, Sandbox] = {}
 
 
@@ -80,16 +82,16 @@ def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Re
     code = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     cells = [_sandbox_cell(notebook.cells[index]) for index in code]
     exercises = {cell.check: load_exercise(cell.check) for cell in cells if cell.check}
-    cases = {key: exercise.cases(_case_seed(seed, key)) for key, exercise in exercises.items()}
     tasks = {key: exercise.task for key, exercise in exercises.items()}
     with _lock:
+        cases = {key: exercise.cases(_case_seed(seed, key)) for key, exercise in exercises.items()}
         if limits not in _sandboxes:
             _sandboxes[limits] = Sandbox(limits)
         record = _sandboxes[limits].run(cells, tasks, cases)
-    reports = {
-        key: _judge(exercise, cases[key], record, seed, _said(notebook, key, code, record))
-        for key, exercise in exercises.items()
-    }
+        reports = {
+            key: _judge(exercise, cases[key], record, seed, _said(notebook, key, code, record))
+            for key, exercise in exercises.items()
+        }
     stops = {step.removeprefix("cell "): why for step, why in record.stopped.items()}
     return Result(
         {key: report.credit for key, report in reports.items()},
