@@ -21,7 +21,9 @@ RULES = {
 # Colours are judged when they have arrived.
 STILL = """
 const still = new CSSStyleSheet();  // one that no policy forbids
-still.replaceSync("*, *::before, *::after { transition: none !important }");
+still.replaceSync(`*, *::before, *::after {
+    transition: none !important; animation: none !important
+}`);
 document.adoptedStyleSheets.push(still);
 """
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => (one.open = true))"
