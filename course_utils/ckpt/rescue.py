@@ -227,7 +227,14 @@ def report(options: argparse.Namespace) -> Report:
     done = rescue(options.file, options.out, overwrite=options.force)
     headline, *lines = str(done).splitlines()
     data = {**asdict(done), "path": str(done.path)}
-    if verify(options.file).verdict is Verdict.SOUND:
+    if not done.lost and _is_sound(options.file):
         lines.append(f"{options.file} is sound: it needed no rescue")
         return Report(FINE, "needed no rescue", headline, data, notes=lines)
     return Report(PROBLEM, "rescued in part", headline, data, notes=lines)
+
+
+def _is_sound(path: str) -> bool:
+    try:
+        return verify(path).verdict is Verdict.SOUND
+    except DamagedCheckpointError:  # its directory is lost, and no more than that
+        return False

@@ -73,6 +73,15 @@ def test_a_sound_file_needed_no_rescue(files, capsys):
     assert main(["rescue", *map(str, files), "--force"]) == 1
 
 
+@pytest.mark.parametrize("cut", [1, 500, 9000])
+def test_what_was_saved_of_a_file_that_was_cut_off_is_said(files, capsys, cut):
+    save_checkpoint(files[0], training_state())
+    os.truncate(files[0], files[0].stat().st_size - cut)
+    assert main(["rescue", *map(str, files)]) == 1
+    assert "tensors, each proved" in capsys.readouterr().out
+    assert not damaged_records(files[1])
+
+
 @writers
 @pytest.mark.parametrize("part", [0.3, 0.5, 0.9, 0.999])
 def test_a_file_that_was_cut_off(files, write, part):
