@@ -11,15 +11,20 @@ from course_utils.formats.source import Window
 MOST = 20  # files of which each has a line
 
 
-def files_of(contents: Contents) -> list[dict[str, Any]]:
-    """Return the files of a folder, each with its size and what loading it would mean."""
+def files_of(contents: Contents, most: int | None = None) -> list[dict[str, Any]]:
+    """Return the files of a folder, each with its size and what loading it would mean.
+
+    Args:
+        contents: the folder; a file has none.
+        most: look at so many of them; None for all.
+    """
     if contents.kind == DISTRIBUTED or not contents.files:
         return []
     from course_utils.formats.evidence import Evidence
     from course_utils.formats.readings import inspect
 
     files = []
-    for file in contents.files:
+    for file in contents.files[:most]:
         evidence = Evidence()
         inspect(Window(file.source), "", evidence)
         files.append(
@@ -38,7 +43,7 @@ def files_of(contents: Contents) -> list[dict[str, Any]]:
 def file_notes(contents: Contents) -> list[str]:
     """Return lines about a folder's files, and what does not fit in it."""
     lines = [f"mind: {oddity}" for oddity in contents.oddities]
-    for file in files_of(contents)[:MOST]:
+    for file in files_of(contents, MOST):
         line = f"{file['name']}: {counted(file['tensors'], 'tensor')}, {file['loading']}"
         reasons = "; ".join(file["reasons"][:3])
         lines.append(f"{line}: {reasons}" if reasons else line)

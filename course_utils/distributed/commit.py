@@ -18,8 +18,9 @@ from zlib_ng.zlib_ng import crc32
 
 from course_utils.errors import DamagedCheckpointError, MissingCheckpointError
 from course_utils.files.durable import write_atomically
+from course_utils.formats import folder_kinds
 
-RECORD = "commit.json"
+RECORD = folder_kinds.COMMIT
 _STEP = re.compile(r"step-\d{8,}")
 _BLOCK = 1 << 22  # bytes
 

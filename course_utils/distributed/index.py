@@ -24,8 +24,9 @@ from course_utils.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
+from course_utils.formats import folder_kinds
 
-INDEX = ".metadata"
+INDEX = folder_kinds.INDEX
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from course_utils.errors import (
 from course_utils.formats.contents import Contents
 from course_utils.formats.distributed import open_distributed
 from course_utils.formats.folder_kinds import (
+    COMMIT,
     DISTRIBUTED,
     FolderKind,
     folder_kind,
@@ -67,7 +68,7 @@ def open_folder(folder: Folder, index: str | None = None) -> Contents:
         UnsupportedCheckpointError: it, or a file of it, is laid out in an unknown way.
     """
     found = folder_kind(folder.names, index if index and index.endswith(".json") else None)
-    if index == "commit.json" and (found is None or found.kind != DISTRIBUTED):
+    if index == COMMIT and (found is None or found.kind != DISTRIBUTED):
         found = None
     if found is None:
         raise NotACheckpointError(

@@ -43,7 +43,7 @@ from course_utils.formats.zip import (
     Record,
     read_directory,
 )
-from course_utils.formats.zip_kinds import zip_kind, zip_name
+from course_utils.formats.zip_kinds import without_folder, zip_kind, zip_name
 
 if TYPE_CHECKING:
     from course_utils.formats.legacy import Legacy
@@ -127,7 +127,7 @@ def read_records(
     except MalformedZipError as error:
         from course_utils.formats import zip_row  # few files need it
 
-        if zip_row.split(Window(source)):
+        if locate is None and zip_row.split(Window(source)):  # a guess is read again, strictly
             raise UnsupportedCheckpointError(
                 f"{path} is {zip_row.WHAT}. Name the folder it is in."
             ) from None
@@ -135,11 +135,9 @@ def read_records(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
             "The file was cut off or overwritten; use an earlier checkpoint."
         ) from None
-    # The prefix of all is that of the first, as torch has it.
-    prefix = records[0].name.partition("/")[0] + "/" if records else ""
-    named = {record.name.removeprefix(prefix): record for record in records}
+    prefix, named, together = without_folder(records)
     kind = zip_kind(named)
-    if kind == CHECKPOINT and not all(record.name.startswith(prefix) for record in records):
+    if kind == CHECKPOINT and not together:
         raise NotACheckpointError(
             f"{path} is a zip file with records outside of {prefix}: torch.save did not write it."
         )

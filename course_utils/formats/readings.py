@@ -38,7 +38,7 @@ from course_utils.formats.zip import (
     end_of_archive,
     read_directory,
 )
-from course_utils.formats.zip_kinds import zip_kind, zip_name
+from course_utils.formats.zip_kinds import without_folder, zip_kind, zip_name
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files
@@ -170,14 +170,13 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
     tail = file.part(end, file.size - end)
     if tail.size and _inspect_pickles(tail, f"{where}after its end: ", evidence):
         evidence.add(Verdict.DAMAGED, where, "is a zip file and a pickle at once")
-    prefix = records[0].name.partition("/")[0] + "/" if records else ""
-    parts = {record.name.removeprefix(prefix): record for record in records}
+    prefix, parts, together = without_folder(records)
     kind = zip_kind(parts)
     if kind == OTHER_ZIP:
         _inspect_other_zip(file, {r.name: r for r in records}, where, evidence, depth)
         return kind
     flat = any(record.name == OLD_GRAPH for record in records)
-    if not flat and not all(record.name.startswith(prefix) for record in records):
+    if not flat and not together:
         evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
         evidence.add(

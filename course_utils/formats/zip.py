@@ -142,36 +142,54 @@ def start_of_last(source: Source) -> int:
     Raises:
         MalformedZipError: none ends there.
     """
-    stop = source.size - END.size
     if end_of_archive(source) != source.size:
         raise MalformedZipError("something follows its end")
-    *_, length, start, _ = _unpack(END, source, stop)
-    locator = _unpack(END64_LOCATOR, source, stop - END64_LOCATOR.size, optional=True)
-    if locator[0] == b"PK\6\7":
-        stop -= END64_LOCATOR.size + END64.size
-        *_, length, start = _unpack(END64, source, stop)
-    if not 0 <= stop - length - start < stop:
+    end = _read_end(source, source.size)
+    start = end.place - end.length - end.start
+    if not 0 <= start < end.place:
         raise MalformedZipError("its directory is not where it says")
-    return int(stop - length - start)
+    return start
+
+
+class _End(NamedTuple):
+    """What the end of an archive says, and where it stands itself; nothing of it is checked.
+
+    ``place`` is where the directory must end, ``named`` where a zip64 archive says that this is.
+    """
+
+    place: int
+    named: int
+    disks: list[int]
+    here: int
+    entries: int
+    length: int
+    start: int
+
+
+def _read_end(source: Source, stop: int) -> _End:
+    place = stop - END.size
+    _, *disks, here, count, length, start, _ = _unpack(END, source, place)
+    locator = _unpack(END64_LOCATOR, source, place - END64_LOCATOR.size, optional=True)
+    signature, _, named, total = locator
+    if signature != b"PK\6\7":
+        return _End(place, place, disks, here, count, length, start)
+    place -= END64_LOCATOR.size + END64.size
+    signature, *_, disk, first, here, count, length, start = _unpack(END64, source, place)
+    if signature != b"PK\6\6":
+        raise MalformedZipError("it has a second directory")
+    return _End(place, named, [*disks, disk, first, total - 1], here, count, length, start)
 
 
 def _find_directory(source: Source) -> tuple[int, int, int]:
     """Return start, length and entries of the only directory, which must fill the end."""
-    stop = end_of_archive(source) - END.size
-    _, *disks, here, count, length, start, _ = _unpack(END, source, stop)
-    place = stop - END64_LOCATOR.size
-    signature, _, end64, total = _unpack(END64_LOCATOR, source, place, optional=True)
-    if signature == b"PK\6\7":
-        stop -= END64_LOCATOR.size + END64.size
-        signature, *_, disk, first, here, count, length, start = _unpack(END64, source, stop)
-        disks += [disk, first, total - 1]
-        if end64 != stop or signature != b"PK\6\6":
-            raise MalformedZipError("it has a second directory")
-    if any(disks) or here != count:
+    end = _read_end(source, end_of_archive(source))
+    if end.named != end.place:
+        raise MalformedZipError("it has a second directory")
+    if any(end.disks) or end.here != end.entries:
         raise MalformedZipError("its directory says that it is spread over several disks")
-    if start + length != stop:
+    if end.start + end.length != end.place:
         raise MalformedZipError("its directory is not where it says")
-    return start, length, count
+    return end.start, end.length, end.entries
 
 
 def _entries(directory: bytes) -> Iterator[Entry]:

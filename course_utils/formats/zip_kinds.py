@@ -1,8 +1,21 @@
 """What an archive is, by the names of its records alone."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PROGRAM, SCRIPT
+from course_utils.formats.zip import Record
+
+
+def without_folder(records: Sequence[Record]) -> tuple[str, dict[str, Record], bool]:
+    """Take the folder away that the records of an archive share, as torch's have one.
+
+    Returns:
+        The folder, with a slash: that of the first record, as torch has it. The records by their
+        names without it. And whether all of them lie in it.
+    """
+    folder = records[0].name.partition("/")[0] + "/" if records else ""
+    named = {record.name.removeprefix(folder): record for record in records}
+    return folder, named, all(record.name.startswith(folder) for record in records)
 
 
 def zip_kind(names: Iterable[str]) -> str:

@@ -11,7 +11,6 @@ from course_utils.errors import UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
     PICKLE,
     all_records,
-    fresh_tree,
     write_checkpoint,
 )
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
@@ -221,9 +220,8 @@ def _rewrite(contents: Contents, out: str | os.PathLike[str], overwrite: bool) -
                 return f"the bytes of {name}"
         return mismatch(contents.tree, written.tree)
 
-    tree = contents.tree if contents.files else fresh_tree(contents)
     records = all_records(contents)
-    write_checkpoint(out, contents, tree, records, check, overwrite=overwrite)
+    write_checkpoint(out, contents, contents.tree, records, check, overwrite=overwrite)
     return Conversion(Path(out), CHECKPOINT, len(contents.tensors), {}, (), ())
 
 

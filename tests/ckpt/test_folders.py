@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from in_process import runner
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint import TensorStorageMetadata
 
 from course_utils.anatomy.archive import read_archive, read_tensors
 from course_utils.ckpt.diff import diff
-from course_utils.ckpt.main import main
 from course_utils.distributed.commit import read_record
 from course_utils.distributed.files import CheckedReader
 from course_utils.errors import (
@@ -35,14 +35,7 @@ OURS = sorted((TESTS / "distributed" / "data").glob("torch_*/step-*")) + sorted(
 )
 
 
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        streams = capsys.readouterr()
-        return status, streams.out + streams.err
-
-    return run
+run = pytest.fixture(runner)
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from in_process import runner
 from torch import nn
 
 from course_utils.anatomy.archive import read_archive, read_tensors
 from course_utils.ckpt.diff import diff
-from course_utils.ckpt.main import main
 from course_utils.errors import UnsupportedCheckpointError
 from course_utils.partial.plan import plan_partial_load
 from course_utils.safety.audit import audit
@@ -16,14 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 EXTRA = "it is in the extra 'frameworks'"
 
 
-@pytest.fixture
-def run(capsys):
-    def run(*arguments):
-        status = main([str(argument) for argument in arguments])
-        streams = capsys.readouterr()
-        return status, streams.out + streams.err
-
-    return run
+run = pytest.fixture(runner)
 
 
 def tensors_of(path):
