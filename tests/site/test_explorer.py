@@ -3,34 +3,22 @@
 Needs the built site (``make site``); pictures are left in ``build/browser``.
 """
 
-import functools
-import http.server
 import io
 import json
 import pickle
 import random
-import shutil
 import string
 import subprocess
 import sys
-import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from site_files import AXE, BUILT, CHROMIUM, ROOT, launched, served
 
-ROOT = Path(__file__).resolve().parents[2]
-SITE, SHOTS = ROOT / "build" / "site", ROOT / "build" / "browser"
-AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
+SHOTS = ROOT / "build" / "browser"
 PATIENCE = 60_000  # milliseconds; a slow machine is no fault
 NAME = random.Random().choices(string.ascii_letters + "äß層 '&%#", k=12)
 
@@ -38,33 +26,21 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"),
     pytest.mark.skipif(
-        not (SITE / "explorer" / "index.html").exists(), reason="needs the site: make site"
+        not (BUILT / "explorer" / "index.html").exists(), reason="needs the site: make site"
     ),
 ]
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def address():
-    handler = functools.partial(_Quiet, directory=SITE)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with served() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 class Explorer:

@@ -1,18 +1,8 @@
 """The pages in a real Chromium: read by anybody, in both themes, with no other host asked."""
 
-import shutil
-
 import pytest
-from site_files import BUILT, ROOT, pages, served
+from site_files import AXE, BUILT, CHROMIUM, launched, pages, served
 
-AXE = ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 # What depends on the theme is colour; all else is looked at once.
 RULES = {
     "light": "{resultTypes: ['violations']}",
@@ -37,12 +27,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
