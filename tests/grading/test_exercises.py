@@ -4,6 +4,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -28,9 +29,11 @@ def exercise(request):
 
 @pytest.mark.parametrize("seed", [0, 1, FRESH_SEED])
 def test_the_reference_earns_everything(exercise, seed):
+    allowed = set(torch.serialization.get_safe_globals())
     report = examine(exercise, load_reference(exercise.id), seed)
     assert report.credit == 1, report
     assert report.status == "correct"
+    assert allowed <= set(torch.serialization.get_safe_globals()), "others allowed them"
 
 
 def test_the_untouched_starter_is_no_attempt(exercise):

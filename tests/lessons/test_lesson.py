@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import warnings
 
@@ -72,10 +73,18 @@ def test_a_finished_lesson_leaves_nothing(tmp_path, monkeypatch, capsys):
     assert "99_test" in capsys.readouterr().out
 
 
-def test_code_of_a_module_that_is_not_imported(capsys):
-    lesson.show_source_of("course_utils.lessons.frameworks.with_lightning", "WholeEpochs", "train")
-    shown = capsys.readouterr().out
-    assert "class WholeEpochs(ResumableSampler):" in shown
-    assert "trainer.fit(module, loader, ckpt_path=path)" in shown
-    assert "class Place" not in shown
-    assert "course_utils.lessons.frameworks.with_lightning" not in sys.modules
+SHOWN = """
+import sys
+from course_utils.lessons import lesson
+
+module = "course_utils.lessons.frameworks.with_lightning"
+lesson.show_source_of(module, "WholeEpochs", "train")
+sys.exit(module in sys.modules)
+"""
+
+
+def test_code_of_a_module_that_is_not_imported():
+    done = subprocess.run([sys.executable, "-c", SHOWN], capture_output=True, text=True, check=True)
+    assert "class WholeEpochs(ResumableSampler):" in done.stdout
+    assert "trainer.fit(module, loader, ckpt_path=path)" in done.stdout
+    assert "class Place" not in done.stdout
