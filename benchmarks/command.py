@@ -1,6 +1,7 @@
 """What the command costs as a whole process: processor time, memory, and verifying 2 GB."""
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -112,18 +113,25 @@ def _verifying(large: Path) -> None:
 def measured(commands: Mapping[str, Sequence[str]]) -> dict[str, Cost]:
     """Run each command in turn; return the medians of its costs, by name."""
     found: dict[str, list[Cost]] = {name: [] for name in commands}
-    for turn in range(ROUNDS + 1):
-        for name, command in commands.items():
-            done = subprocess.run(
-                [sys.executable, "-S", "-c", METER, *command], capture_output=True, check=True
-            )
-            *cost, status = json.loads(done.stdout)
-            if status:
-                raise RuntimeError(f"{name}: exit status {status}: {done.stderr.decode()}")
-            if turn:  # the first round fills the caches
-                found[name].append(Cost(*cost))
+    with folder() as bytecode:  # which pip writes when it installs, here where it may be forbidden
+        for turn in range(ROUNDS + 1):
+            for name, command in commands.items():
+                cost = _cost_of(name, command, bytecode)
+                if turn:  # the first round fills the caches
+                    found[name].append(cost)
     return {name: Cost(*map(statistics.median, zip(*all_of, strict=True)))
             for name, all_of in found.items()}  # fmt: skip
+
+
+def _cost_of(name: str, command: Sequence[str], bytecode: Path) -> Cost:
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode.absolute())}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    meter = [sys.executable, "-S", "-c", METER, *command]
+    done = subprocess.run(meter, capture_output=True, check=True, env=environment)
+    *cost, status = json.loads(done.stdout)
+    if status:
+        raise RuntimeError(f"{name}: exit status {status}: {done.stderr.decode()}")
+    return Cost(*cost)
 
 
 def shown(title: str, costs: Mapping[str, Cost]) -> None:
