@@ -11,19 +11,24 @@ lies in the system's cache, where it fits.
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 from course_utils.checkpoint import read_into
 from course_utils.checkpoint.explain import explained
 from course_utils.checkpoint.load import load_checkpoint, read_others, stored_records
 from course_utils.checkpoint.load_others import CompressedError
+from course_utils.checkpoint.read_into import Reading
 from course_utils.checkpoint.restore_plan import Plan
 from course_utils.checkpoint.saved_tensors import NotInPlaceError
 from course_utils.checkpoint.verified_read import has_checksums
-from course_utils.errors import DamagedCheckpointError, DamagedRecordError
+from course_utils.errors import (
+    DamagedCheckpointError,
+    DamagedRecordError,
+    MismatchedCheckpointError,
+)
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.garbage import collector_paused
@@ -50,24 +55,33 @@ def restore_checkpoint(path: str | os.PathLike[str], target: Any) -> None:
             of its state_dict, which has no checksums: then only its size is verified.
         target: a module, whose state_dict the file is; or a dict from entries of the checkpoint
             to modules, optimizers and other objects with ``load_state_dict``, which leaves other
-            entries of the file alone. A `TrainState` is loaded the ordinary way: it restores all
-            of its parts or none by itself.
+            entries of the file alone; or a `TrainState`, whose other parts first load their state
+            in a rehearsal and are put back, so that none can fail once the first byte is written.
 
     Raises:
         MismatchedCheckpointError: the file does not fit; says all that does not.
         CheckpointError: as for `load_checkpoint`. Whatever is raised, nothing has been changed.
-            The exceptions are an interrupt, a disk that fails at the second reading, and a file
-            that somebody overwrites in place meanwhile; of the last two the message says so.
+            The exceptions are an interrupt, and, as the message says, a disk that fails at the
+            second reading, a file that somebody overwrites in place meanwhile, and a part that
+            refuses the state it took in the rehearsal.
     """
     path = Path(path)
     try:
         with explained(path):
             _restore(path, target)
     except NotInPlaceError as error:
+        _hand_over(target, load_checkpoint(path))
         warnings.warn(
             f"{path}: loaded the ordinary way, with a second copy in memory: {error}", stacklevel=2
         )
-        _ordinary(load_checkpoint(path), target)
+
+
+class _Whole(Protocol):
+    """What restores all of its parts or none, like `TrainState`, which documents these."""
+
+    def in_place(self) -> dict[str, Any]: ...
+    def rehearse(self, state: dict[str, Any]) -> None: ...
+    def load_filled(self, state: dict[str, Any]) -> None: ...
 
 
 def _restore(path: Path, target: Any) -> None:
@@ -76,19 +90,44 @@ def _restore(path: Path, target: Any) -> None:
         before = os.fstat(file.fileno())
         with collector_paused():
             plan = (_planned_safetensors if is_safetensors(file) else _planned)(file, target)
-        try:
-            read_into.read(file.fileno(), plan.readings)
-        except (DamagedRecordError, OSError) as error:
-            raise DamagedCheckpointError(
-                f"{path}: was whole, and could then not be read a second time ({error}): {MIXTURE}"
-            ) from error
+        if _is_whole(target):
+            _read(file, plan.new, "nothing was loaded.")
+            target.rehearse(plan.state)
+            _read(file, plan.live, MIXTURE)
+        else:
+            _read(file, [*plan.new, *plan.live], MIXTURE)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise DamagedCheckpointError(
             f"{path}: was overwritten while it was read: {MIXTURE} Replace files instead, as "
             "save_checkpoint does."
         )
-    plan.finish()
+    if _is_whole(target):
+        target.load_filled(plan.state)
+    else:
+        _hand_over(target, plan.state)
+
+
+def _is_whole(target: Any) -> TypeGuard[_Whole]:
+    return hasattr(target, "in_place") and hasattr(target, "load_filled")
+
+
+def _read(file: OpenFile, readings: Iterable[Reading], outcome: str) -> None:
+    try:
+        read_into.read(file.fileno(), readings)
+    except (DamagedRecordError, OSError) as error:
+        raise DamagedCheckpointError(
+            f"{file.path}: was whole, and could then not be read a second time ({error}): {outcome}"
+        ) from error
+
+
+def _hand_over(target: Any, state: Any) -> None:
+    """Load a state; tensors that were filled in place are the objects' own."""
+    if isinstance(target, Mapping):
+        for name, part in target.items():
+            part.load_state_dict(state[name])
+    else:
+        target.load_state_dict(state)
 
 
 def _planned(file: OpenFile, target: Any) -> Plan:
@@ -121,7 +160,7 @@ def _plan_by(
         tree = read_pickle(others["data.pkl"]).root
     except MalformedPickleError as error:
         raise DamagedRecordError("data.pkl", str(error)) from None
-    plan = Plan(file.path, target, tree, records)
+    plan = _plan(file.path, target, tree, records)
     read_into.verify(file.fileno(), plan.records())
     as_torch_does = follows_layout(file, list(records.values()), others.get(".storage_alignment"))
     return plan if as_torch_does or not predicted else None
@@ -134,12 +173,15 @@ def _planned_safetensors(file: OpenFile, target: Any) -> Plan:
         raise DamagedCheckpointError(
             f"{file.path}: {error}. Use an earlier checkpoint or another copy."
         ) from None
-    return Plan(file.path, target, header.tensors, {})
+    return _plan(file.path, target, header.tensors, {})
 
 
-def _ordinary(state: Any, target: Any) -> None:
-    if isinstance(target, Mapping):
-        for name, part in target.items():
-            part.load_state_dict(state[name])
-    else:
-        target.load_state_dict(state)
+def _plan(path: Path, target: Any, tree: Any, records: dict[str, Record]) -> Plan:
+    if not _is_whole(target):
+        return Plan(path, target, tree, records)
+    if not isinstance(tree, dict):
+        raise NotInPlaceError(f"it holds no dict of a {type(target).__name__}'s parts")
+    try:
+        return Plan(path, dict.fromkeys(tree) | target.in_place(), tree, records, exact=True)
+    except MismatchedCheckpointError:  # it says itself what does not fit, or how it fits after all
+        raise NotInPlaceError("names, shapes or dtypes differ") from None

@@ -32,44 +32,53 @@ class Plan:
 
     Args:
         path: for messages.
-        target: as for ``restore_checkpoint``.
+        target: a module, an optimizer, or a dict from the file's entries to such; an entry for
+            anything else is read into new memory.
         tree: what the file's pickle would build, as nodes; or a safetensors header's tensors.
         records: the file's, by name.
+        exact: whether tensors keep the dtype that they have in the file; else, as with
+            ``load_state_dict``, they get that of the parameter.
 
     Attributes:
-        readings: what is to be read, and into which tensors.
+        new: what is to be read into new memory.
+        live: what is to be read into tensors that the objects have.
+        state: what ``load_state_dict`` takes once all has been read; tensors that were filled
+            in place are the objects' own.
 
     Raises:
         MismatchedCheckpointError: the file does not fit the target.
         NotInPlaceError: it may fit, but this is not the way to load it.
     """
 
-    def __init__(self, path: Path, target: Any, tree: Any, records: Mapping[str, Record]) -> None:
-        self._path, self._target, self._records = path, target, records
+    def __init__(
+        self,
+        path: Path,
+        target: Any,
+        tree: Any,
+        records: Mapping[str, Record],
+        *,
+        exact: bool = False,
+    ) -> None:
+        self._records, self._exact = records, exact
         self._used: dict[str, Record] = {}
         self._problems: list[str] = []
         self._readings: dict[tuple[int, int, torch.device], Reading] = {}
-        self._state = self._state_for(target, tree, "")
+        self._made: set[int] = set()  # ids of tensors that are new
+        self.state = self._state_for(target, tree, "")
         if self._problems:
             shown = "\n".join(f"- {problem}" for problem in self._problems[:20])
             raise MismatchedCheckpointError(
                 f"{path}: does not fit ({len(self._problems)} differences), and nothing was "
                 f"loaded. To load a part, use course_utils.partial.\n{shown}"
             )
-        self.readings: list[Reading] = list(self._readings.values())
+        readings = self._readings.values()
+        self.new = [reading for reading in readings if id(reading.into) in self._made]
+        self.live = [reading for reading in readings if id(reading.into) not in self._made]
         self._refuse_overlaps()
 
     def records(self) -> Iterable[Record]:
         """Return the records that will be read."""
         return self._used.values()
-
-    def finish(self) -> None:
-        """Hand the objects their state: tensors that were filled in place are their own."""
-        if isinstance(self._target, Mapping):
-            for name, part in self._target.items():
-                part.load_state_dict(self._state[name])
-        else:
-            self._target.load_state_dict(self._state)
 
     def _state_for(self, target: Any, node: Any, place: str) -> Any:
         if isinstance(target, nn.Module):
@@ -79,7 +88,7 @@ class Plan:
         if isinstance(target, Mapping):
             return self._of_parts(target, node, place)
         if not place:
-            raise NotInPlaceError(f"a {type(target).__name__} restores its parts by itself")
+            raise NotInPlaceError(f"a {type(target).__name__} is loaded in a way of its own")
         return self._new(node, place)
 
     def _of_parts(self, parts: Mapping[str, Any], node: Any, place: str) -> dict[str, Any]:
@@ -151,7 +160,7 @@ class Plan:
             return self._new(node, place + key)
         # Where and as what torch keeps it: see Optimizer._process_value_according_to_param_policy.
         dtype = info.dtype
-        if key != "step" and parameter.is_floating_point():
+        if key != "step" and parameter.is_floating_point() and not self._exact:
             dtype = parameter.dtype
         device = torch.device("cpu") if key == "step" else parameter.device
         waiting = optimizer.state.get(parameter, {}).get(key)
@@ -162,6 +171,7 @@ class Plan:
             and waiting.device == device
         ):
             waiting = torch.empty_strided(info.shape, dense(info), dtype=dtype, device=device)
+            self._made.add(id(waiting))
         return self._fill(waiting, node, place + key)
 
     def _note(self, names: list[str], place: str, problem: str) -> None:
@@ -183,6 +193,8 @@ class Plan:
             self._problems.append(
                 f"{name} is {info.shape} in the file, {tuple(waiting.shape)} here"
             )
+        elif self._exact and waiting.dtype != info.dtype:
+            self._problems.append(f"{name} is {info.dtype} in the file, {waiting.dtype} here")
         else:
             self._read(info, waiting)
         return waiting
@@ -208,13 +220,16 @@ class Plan:
         if info is not None:
             strides = dense(info)
             new = torch.empty_strided(info.shape, strides, dtype=info.dtype, device="cpu")
+            self._made.add(id(new))  # it lives as long as the reading into it
             if new.numel():
                 self._read(info, new)
             return new
         return rebuilt(node, lambda inner: self._new(inner, name))
 
     def _refuse_overlaps(self) -> None:
-        places = sorted(_reach(reading.into) for reading in self.readings if reading.into.numel())
+        places = sorted(
+            _reach(reading.into) for reading in self._readings.values() if reading.into.numel()
+        )
         for (device, _, stop), (other, start, _) in pairwise(places):
             if device == other and start < stop:
                 raise NotInPlaceError("some of its tensors share memory in part")

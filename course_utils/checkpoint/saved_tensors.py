@@ -1,6 +1,6 @@
 """The tensors and plain values in what a checkpoint's pickle would build, and no others."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from itertools import accumulate
 from math import prod
@@ -12,6 +12,7 @@ import torch
 from course_utils.formats.pickle_nodes import Call, OrderedDictNode, describe
 from course_utils.formats.safetensors import Entry
 from course_utils.formats.tensors import TensorInfo, is_tensor, tensor_at
+from course_utils.formats.trees import SetOf, plain
 
 # What else rebuilds a tensor (quantized, subclasses) is torch's own business.
 _VIEWS = {"torch._utils._rebuild_tensor_v2": 6, "torch._utils._rebuild_tensor_v3": 7}
@@ -80,17 +81,27 @@ def dense(saved: SavedTensor) -> tuple[int, ...]:
 
 def rebuilt(node: Any, rebuild: Callable[[Any], Any]) -> Any:
     """Copy plain containers and values; anything else only the unpickler can make."""
+    node = plain(node)
     if isinstance(node, OrderedDictNode):
         return OrderedDict((key, rebuild(value)) for key, value in node.items())
     if type(node) is dict:
         return {key: rebuild(value) for key, value in node.items()}
     if type(node) in (list, tuple):
         return type(node)(map(rebuild, node))
-    if isinstance(node, Call) and describe(node.function) == "torch.Size":
-        return torch.Size(*node.arguments)
-    if node is None or type(node) in (bool, int, float, str, bytes):
+    if isinstance(node, SetOf) and not node.is_frozen:
+        return set(map(rebuild, node.items))
+    if isinstance(node, Call) and node.state is None and not node.items:
+        make = _VALUES.get(describe(node.function))
+        if make is not None:
+            return make(*map(rebuild, node.arguments))
+    if node is None or type(node) in _PLAIN:
         return node
-    raise NotInPlaceError(f"it holds {describe(node)}, which is no plain value")
+    what = describe(node.function) if isinstance(node, Call) else describe(node)
+    raise NotInPlaceError(f"it holds {what}, which is no plain value")
+
+
+_VALUES: dict[str, Callable[..., Any]] = {"torch.Size": torch.Size, "collections.Counter": Counter}
+_PLAIN = (bool, int, float, complex, str, bytes, bytearray)
 
 
 def kind_of(node: Any) -> str:

@@ -236,6 +236,9 @@ def _scheduler_misfits(part: str, mine: State, theirs: State) -> Iterator[tuple[
     """Names on one side only, in the schedulers inside this one too."""
     yield from key_misfits(part, mine, theirs)
     inside = mine.get("_schedulers", []), theirs.get("_schedulers", [])
+    here, there = map(len, inside)
+    if here != there:
+        yield f"- {part} is made of {there} schedulers, here of {here}", "schedulers"
     for number, pair in enumerate(zip(*inside, strict=False)):
         yield from _scheduler_misfits(f"{part}._schedulers.{number}", *pair)
 
@@ -248,13 +251,13 @@ def _renamed(saved: State, mine: State) -> State:
     return {pairs.get(name, name): value for name, value in saved.items()}
 
 
-def _known(saved: Any, mine: Any) -> Any:
-    """A scheduler's state without what it has no place for, in schedulers inside it too."""
-    if isinstance(saved, dict) and isinstance(mine, dict):
-        return {key: _known(value, mine[key]) for key, value in saved.items() if key in mine}
-    if isinstance(saved, list) and isinstance(mine, list) and len(saved) == len(mine):
-        return [_known(*pair) for pair in zip(saved, mine, strict=True)]
-    return saved
+def _known(saved: State, mine: State) -> dict[str, Any]:
+    """A scheduler's state without what it has no place for, in the schedulers inside it too."""
+    known = {key: value for key, value in saved.items() if key in mine}
+    inside, here = known.get("_schedulers"), mine.get("_schedulers")
+    if inside and here:
+        known["_schedulers"] = [_known(*pair) for pair in zip(inside, here, strict=True)]
+    return known
 
 
 def _flat(state: State) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """A sampler that knows where in the epoch training stands."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from course_utils.errors import MismatchedCheckpointError
 
@@ -80,3 +81,22 @@ class ResumableSampler(Sampler[int]):
         if not 0 <= state["position"] <= self.size:
             return [f"the sampler's position {state['position']} is not in an epoch of {self.size}"]
         return []
+
+
+def sampler_of(source: Any) -> Any:
+    """Return what knows the position in the data; of a loader, warn of what spoils a resume."""
+    if not isinstance(source, DataLoader):
+        return source
+    if not getattr(source, "in_order", True):
+        warnings.warn(
+            "this loader was made with in_order=False: its batches come in the order in which "
+            "workers end, so a resumed run is not the same run",
+            stacklevel=3,
+        )
+    if source.generator is None:
+        warnings.warn(
+            "this loader draws a number from the global generator whenever an epoch is begun or "
+            "resumed, so a resumed run is not the same run; give it generator=torch.Generator()",
+            stacklevel=3,
+        )
+    return source if hasattr(source, "state_dict") else source.sampler

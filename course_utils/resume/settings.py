@@ -5,6 +5,7 @@ schedule has moved the learning rate.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -84,7 +85,7 @@ def keep_here(state: Any, saved: Any, here: Any) -> Any:
         saved: its settings when that run was built.
         here: the settings of this run, as built.
     """
-    if all(isinstance(side, dict) for side in (state, saved, here)):
+    if all(_has_settings(side) for side in (state, saved, here)):
         both = [key for key in state if key in saved and key in here]
         kept = {key: keep_here(state[key], saved[key], here[key]) for key in both}
         if saved.get("initial_lr") and "initial_lr" in here and "lr" in state:
@@ -93,7 +94,9 @@ def keep_here(state: Any, saved: Any, here: Any) -> Any:
         return {**state, **kept}
     if all(isinstance(side, list) and len(side) == len(state) for side in (state, saved, here)):
         return [keep_here(*row) for row in zip(state, saved, here, strict=True)]
-    return copy.deepcopy(here) if differences(saved, here) else state
+    if not differences(saved, here):
+        return state
+    return Counter(here) if isinstance(state, Counter) else copy.deepcopy(here)
 
 
 def set_base_lrs(scheduler: Any, optimizer: Any) -> None:
@@ -114,9 +117,20 @@ def _at(settings: Any, keys: list[str]) -> Any:
     for key in keys:
         if isinstance(settings, list | tuple):
             settings = settings[int(key)] if int(key) < len(settings) else _ABSENT
-        else:
-            settings = settings.get(key, _ABSENT) if isinstance(settings, dict) else _ABSENT
+        elif _has_settings(settings):
+            settings = settings.get(key, _ABSENT)
+        else:  # the whole dictionary is one setting
+            return settings if isinstance(settings, dict) else _ABSENT
     return settings
+
+
+def _has_settings(value: Any) -> bool:
+    """Whether it is a dictionary of settings, not itself one, as a Counter of milestones is."""
+    return (
+        isinstance(value, dict)
+        and not isinstance(value, Counter)
+        and all(isinstance(key, str) for key in value)
+    )
 
 
 _ABSENT = object()

@@ -24,6 +24,7 @@ from course_utils.resume.parameters import (
 from course_utils.resume.parts import (
     NAMED,
     Findings,
+    ModulePart,
     SchedulerPart,
     in_order,
     part_for,
@@ -31,6 +32,7 @@ from course_utils.resume.parts import (
 )
 from course_utils.resume.plain import whole_number
 from course_utils.resume.rng import RngState
+from course_utils.resume.sampler import sampler_of
 from course_utils.resume.settings import align_base_lrs, changes, keep_settings, settings_of
 from course_utils.resume.undo import Undo
 
@@ -93,7 +95,7 @@ class TrainState:
         self.scheduler: Any = scheduler
         self.scaler: Any = scaler
         self.ema: Any = ema
-        self.sampler: Any = _sampler_of(sampler)
+        self.sampler: Any = sampler_of(sampler)
         self.rng = RngState()
         self.parts = parts
         self.epoch = 0
@@ -142,11 +144,51 @@ class TrainState:
         """
         self._restore(copy.deepcopy(dict(state)), keep)
 
+    def in_place(self) -> dict[str, nn.Module | Optimizer]:
+        """Return the parts whose tensors may be filled where they are, for `restore_checkpoint`."""
+        kinds = self._kinds()
+        return {n: k.thing for n, k in kinds.items() if isinstance(k, ModulePart | OptimizerPart)}
+
+    def rehearse(self, state: dict[str, Any]) -> None:
+        """Load everything but the parts of ``in_place`` from a state, and put it all back.
+
+        Args:
+            state: as for ``load_state_dict``; of the parts of ``in_place``, only names, shapes and
+                dtypes are looked at.
+
+        Raises:
+            MismatchedCheckpointError: as for ``load_state_dict``. Nothing has been changed.
+        """
+        if problems := self._check(state, ())[0]:
+            raise MismatchedCheckpointError("\n".join(["the checkpoint does not fit:", *problems]))
+        large = self.in_place()
+        rest = {name: copy.deepcopy(value) for name, value in state.items() if name not in large}
+        undo, failure = Undo(), None
+        try:
+            self._load(rest, undo, ())
+        except MismatchedCheckpointError as error:
+            failure = error
+        outcome = undo.back()
+        if failure:
+            raise MismatchedCheckpointError(f"{failure}; {outcome}") from failure
+
+    def load_filled(self, state: dict[str, Any]) -> None:
+        """Restore, the tensors of the parts of ``in_place`` having been filled where they are.
+
+        Args:
+            state: as for ``load_state_dict``, and nobody else's. It has been rehearsed.
+
+        Raises:
+            MismatchedCheckpointError: a part that took its state in the rehearsal refuses it now.
+        """
+        self._restore(state, (), filled=self.in_place().keys())
+
     def _restore(
         self,
         state: dict[str, Any],
         keep: Collection[str],
         agreed: Callable[[str], str] = lambda failure: failure,
+        filled: Collection[str] = (),
     ) -> None:
         """Restore from a state that is nobody else's.
 
@@ -154,6 +196,7 @@ class TrainState:
             state: what to restore.
             keep: as for ``load_state_dict``.
             agreed: from a failure here, or an empty string, to the first anywhere.
+            filled: names of parts that hold their new values already.
         """
         problems, notes = self._check(state, keep)
         misfit = "\n".join(["the checkpoint does not fit:", *problems]) if problems else ""
@@ -164,11 +207,14 @@ class TrainState:
         keep_settings(state, settings, self._settings, keep)
         undo, failure = Undo(), None
         try:
-            self._load(state, undo, keep)
+            self._load(state, undo, keep, filled)
         except MismatchedCheckpointError as error:
             failure = error
         if text := agreed(str(failure or "")):
-            raise MismatchedCheckpointError(f"{text}; {undo.back()}") from failure
+            outcome = undo.back()
+            if filled:
+                outcome = f"{', '.join(filled)} hold new values now. Load again."
+            raise MismatchedCheckpointError(f"{text}; {outcome}") from failure
         self.epoch, self.step = (whole_number(state[name]) or 0 for name in COUNTERS)
         kept = {name: here for name, here in self._settings.items() if name in keep}
         self._settings = {**self._settings, **settings, **kept}
@@ -177,8 +223,14 @@ class TrainState:
             lines = [f"the checkpoint (PyTorch {saved_by}; here {torch.__version__}):", *notes]
             warnings.warn("\n".join(lines), stacklevel=3)
 
-    def _load(self, state: dict[str, Any], undo: Undo, keep: Collection[str]) -> None:
-        """Load all parts, each with a way back."""
+    def _load(
+        self,
+        state: dict[str, Any],
+        undo: Undo,
+        keep: Collection[str],
+        filled: Collection[str] = (),
+    ) -> None:
+        """Load all parts, each with a way back unless it is filled already."""
         kinds, parameters = self._kinds(), self._parameters()
         name = "rng"
         try:
@@ -188,7 +240,8 @@ class TrainState:
             restore(parameters, named_here(state.get("gradients", {}), parameters))
             for name in in_order(kinds):
                 if name in state:
-                    undo.add(name, kinds[name].remember())
+                    if name not in filled:
+                        undo.add(name, kinds[name].remember())
                     kinds[name].load(state[name])
             align_base_lrs(kinds, keep)
         except Exception as error:
@@ -242,21 +295,3 @@ def _missing(state: Mapping[str, Any], wanted: list[str], known: Collection[str]
         if name not in wanted and name not in known
     ]
     return absent + surplus
-
-
-def _sampler_of(source: Any) -> Any:
-    if not isinstance(source, DataLoader):
-        return source
-    if not getattr(source, "in_order", True):
-        warnings.warn(
-            "this loader was made with in_order=False: its batches come in the order in which "
-            "workers end, so a resumed run is not the same run",
-            stacklevel=3,
-        )
-    if source.generator is None:
-        warnings.warn(
-            "this loader draws a number from the global generator whenever an epoch is begun or "
-            "resumed, so a resumed run is not the same run; give it generator=torch.Generator()",
-            stacklevel=3,
-        )
-    return source if hasattr(source, "state_dict") else source.sampler

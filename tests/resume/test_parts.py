@@ -541,6 +541,35 @@ def test_a_changed_schedule_is_said_and_can_be_chosen(keep):
         same.load_state_dict(longer.state_dict())
 
 
+@pytest.mark.parametrize("keep", [(), ("scheduler",)], ids=["the file's", "this run's"])
+def test_changed_milestones_are_said_and_can_be_chosen(keep):
+    def run(*milestones):
+        net = nn.Linear(2, 2)
+        sgd = torch.optim.SGD(net.parameters())
+        return TrainState(net, sgd, scheduler=schedules.MultiStepLR(sgd, milestones))
+
+    state = run(3, 5, 5)
+    other = run(4, 6)
+    with pytest.warns(UserWarning, match="scheduler.milestones"):
+        other.load_state_dict(state.state_dict(), keep=keep)
+    expected = {4: 1, 6: 1} if keep else {3: 1, 5: 2}
+    assert other.scheduler.milestones == collections.Counter(expected)
+    assert isinstance(other.scheduler.milestones, collections.Counter)
+
+
+def test_another_number_of_schedulers_inside_is_told():
+    def run(count):
+        net = nn.Linear(2, 2)
+        sgd = torch.optim.SGD(net.parameters())
+        inside = [schedules.ConstantLR(sgd) for _ in range(count)]
+        return TrainState(net, sgd, scheduler=schedules.ChainedScheduler(inside))
+
+    with pytest.raises(
+        MismatchedCheckpointError, match="scheduler is made of 2 schedulers, here of 3"
+    ):
+        run(3).load_state_dict(run(2).state_dict())
+
+
 def test_what_follows_from_a_setting_goes_with_it():
     def new(total, seed=0):
         return scheduled(schedules.OneCycleLR, seed, max_lr=1.0, total_steps=total)
