@@ -152,12 +152,26 @@ def _through_buffer(descriptor: int, reading: Reading) -> None:
     for row in range(0, rows, step):
         count = min(step, rows - row)
         span = reading.span * count // rows if in_order else reading.span
-        memory = torch.empty(span * itemsize, dtype=torch.uint8, device="cpu")
+        memory = _staging(span * itemsize, into.device.type)
         start = reading.start + (row * reading.stride[0] * itemsize if row else 0)
         _fill(descriptor, memory.numpy().data, start)
         shape = (count, *reading.shape[1:]) if reading.shape else ()
         values = memory.view(reading.dtype).as_strided(shape, reading.stride)
         (into[row : row + count] if reading.shape else into).copy_(values)
+
+
+def _staging(size: int, device: str) -> Tensor:
+    """Return memory to bring values over from: for a GPU pinned, once for each thread."""
+    if device != "cuda" or size > CHUNK:
+        return torch.empty(size, dtype=torch.uint8, device="cpu")
+    if not hasattr(_memory, "pinned"):
+        _memory.pinned = _pinned(CHUNK)
+    pinned: Tensor = _memory.pinned  # free again: copying from it waits for the device
+    return pinned[:size]
+
+
+def _pinned(size: int) -> Tensor:
+    return torch.empty(size, dtype=torch.uint8, device="cpu", pin_memory=True)
 
 
 def _is_contiguous(reading: Reading) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -274,6 +275,19 @@ def test_other_dtypes_and_layouts(tmp_path, chunks, change, where):
     ordinary.load_state_dict(load_checkpoint(path))
     assert target.weight.data_ptr() == place
     assert not differences(target.weight.data, ordinary.weight.data)
+
+
+def test_values_for_a_gpu_come_through_one_pinned_buffer(monkeypatch):
+    """A stand-in for what no test machine has."""
+    made = []
+    monkeypatch.setattr(read_into, "_memory", SimpleNamespace())
+    monkeypatch.setattr(read_into, "_pinned", lambda size: made.append(size) or torch.empty(size))
+    first, second = (read_into._staging(size, "cuda") for size in (10, read_into.CHUNK))
+    assert made == [read_into.CHUNK]
+    assert (len(first), len(second)) == (10, read_into.CHUNK)
+    assert first.data_ptr() == second.data_ptr()
+    assert len(read_into._staging(read_into.CHUNK + 1, "cuda")) == read_into.CHUNK + 1
+    assert read_into._staging(10, "cpu").data_ptr() != first.data_ptr()
 
 
 # Nothing half-loaded
