@@ -21,6 +21,7 @@ from course_utils.checkpoint.saved_tensors import (
     saved_tensor,
 )
 from course_utils.errors import DamagedRecordError, MismatchedCheckpointError
+from course_utils.files.open_file import OpenFile
 from course_utils.formats.zip import Record
 
 EXTRA_STATE = "_extra_state"
@@ -31,9 +32,9 @@ class Plan:
     """Where each tensor of a file goes.
 
     Args:
-        path: for messages.
-        target: a module, an optimizer, or a dict from the file's entries to such; an entry for
-            anything else is read into new memory.
+        file: in which it all is.
+        target: a module, an optimizer, a tensor, or a dict from the file's entries to such; an
+            entry for anything else is read into new memory.
         tree: what the file's pickle would build, as nodes; or a safetensors header's tensors.
         records: the file's, by name.
         exact: whether tensors keep the dtype that they have in the file; else, as with
@@ -52,29 +53,23 @@ class Plan:
 
     def __init__(
         self,
-        path: Path,
+        file: OpenFile,
         target: Any,
         tree: Any,
         records: Mapping[str, Record],
         *,
         exact: bool = False,
     ) -> None:
-        self._records, self._exact = records, exact
+        self.file, self._records, self._exact = file, records, exact
         self._used: dict[str, Record] = {}
         self._problems: list[str] = []
         self._readings: dict[tuple[int, int, torch.device], Reading] = {}
         self._made: set[int] = set()  # ids of tensors that are new
         self.state = self._state_for(target, tree, "")
-        if self._problems:
-            shown = "\n".join(f"- {problem}" for problem in self._problems[:20])
-            raise MismatchedCheckpointError(
-                f"{path}: does not fit ({len(self._problems)} differences), and nothing was "
-                f"loaded. To load a part, use course_utils.partial.\n{shown}"
-            )
+        refuse_misfits(file.path, self._problems)
         readings = self._readings.values()
         self.new = [reading for reading in readings if id(reading.into) in self._made]
         self.live = [reading for reading in readings if id(reading.into) not in self._made]
-        self._refuse_overlaps()
 
     def records(self) -> Iterable[Record]:
         """Return the records that will be read."""
@@ -87,6 +82,8 @@ class Plan:
             return self._of_optimizer(target, node, place)
         if isinstance(target, Mapping):
             return self._of_parts(target, node, place)
+        if isinstance(target, Tensor):
+            return self._fill(target, node, place.removesuffix("."))
         if not place:
             raise NotInPlaceError(f"a {type(target).__name__} is loaded in a way of its own")
         return self._new(node, place)
@@ -103,7 +100,7 @@ class Plan:
         }
 
     def _of_module(self, module: nn.Module, node: Any, place: str) -> dict[str, Any]:
-        _refuse_own_ways(module)
+        refuse_own_ways(module)
         waiting = module.state_dict(keep_vars=True)
         if not isinstance(node, dict):
             self._problems.append(
@@ -226,13 +223,32 @@ class Plan:
             return new
         return rebuilt(node, lambda inner: self._new(inner, name))
 
-    def _refuse_overlaps(self) -> None:
-        places = sorted(
-            _reach(reading.into) for reading in self._readings.values() if reading.into.numel()
+
+def refuse_misfits(path: Path, problems: list[str]) -> None:
+    """Say what does not fit, if anything does not.
+
+    Raises:
+        MismatchedCheckpointError: there are problems.
+    """
+    if problems:
+        shown = "\n".join(f"- {problem}" for problem in problems[:20])
+        raise MismatchedCheckpointError(
+            f"{path}: does not fit ({len(problems)} differences), and nothing was loaded. To load "
+            f"a part, use course_utils.partial.\n{shown}"
         )
-        for (device, _, stop), (other, start, _) in pairwise(places):
-            if device == other and start < stop:
-                raise NotInPlaceError("some of its tensors share memory in part")
+
+
+def refuse_overlaps(readings: Iterable[Reading]) -> None:
+    """Leave tensors that lie upon each other in part to the ordinary way.
+
+    Raises:
+        NotInPlaceError: some do.
+    """
+    tensors = (reading.into for reading in readings)
+    places = sorted(_reach(tensor) for tensor in tensors if tensor.numel())
+    for (device, _, stop), (other, start, _) in pairwise(places):
+        if device == other and start < stop:
+            raise NotInPlaceError("some of its tensors share memory in part")
 
 
 def _reach(tensor: Tensor) -> tuple[str, int, int]:
@@ -243,8 +259,12 @@ def _reach(tensor: Tensor) -> tuple[str, int, int]:
     return str(tensor.device), start, start + span * tensor.dtype.itemsize
 
 
-def _refuse_own_ways(module: nn.Module) -> None:
-    """Leave to a module what it wants to do itself while it is loaded."""
+def refuse_own_ways(module: nn.Module) -> None:
+    """Leave to a module what it wants to do itself while it is loaded.
+
+    Raises:
+        NotInPlaceError: it, or one inside it, has load hooks or methods of its own.
+    """
     if torch.__future__.get_swap_module_params_on_conversion():
         raise NotInPlaceError("torch.__future__ is set to swap parameters")
     for name, part in module.named_modules():

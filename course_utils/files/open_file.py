@@ -47,7 +47,7 @@ class OpenFile:
             raise NotACheckpointError(f"{path} is a folder; name a file in it.")
         if not stat.S_ISREG(status.st_mode):
             raise NotACheckpointError(f"{path} is a pipe or device, not a file.")
-        self.size = status.st_size
+        self.size, self._modified = status.st_size, status.st_mtime_ns
 
     @property
     def closed(self) -> bool:
@@ -57,6 +57,11 @@ class OpenFile:
     def fileno(self) -> int:
         """Return the descriptor; its own position is neither used nor changed."""
         return self._descriptor
+
+    def changed(self) -> bool:
+        """Whether somebody has written to it since it was opened, by its size and its time."""
+        status = os.fstat(self._descriptor)
+        return (status.st_size, status.st_mtime_ns) != (self.size, self._modified)
 
     def read_at(self, position: int, count: int, /) -> bytes:
         """Return bytes, see `formats.source.Source`."""

@@ -42,11 +42,15 @@ class Header(NamedTuple):
 
 
 def is_safetensors(source: Source) -> bool:
-    """Whether a file begins as a safetensors file does: a length that fits, then a JSON object."""
+    """Whether a file begins as a safetensors file does: a length, then a JSON object.
+
+    A length beyond the file's end is one if an object of names follows: a file cut off early.
+    """
     start = source.read_at(0, 64)
     length = int.from_bytes(start[:8], "little")
-    begins = start[8 : 8 + length].lstrip(b" \t\r\n").startswith(b"{")
-    return begins and 2 <= length <= source.size - 8
+    if length > source.size - 8:
+        return length <= LONGEST and start[8:10] == b'{"'
+    return length >= 2 and start[8 : 8 + length].lstrip(b" \t\r\n").startswith(b"{")
 
 
 def read_header(source: Source) -> Header:
@@ -57,8 +61,10 @@ def read_header(source: Source) -> Header:
         UnknownDtypeError: nothing is wrong, but a dtype is newer than this reader.
     """
     length = int.from_bytes(source.read_at(0, 8), "little")
-    if source.size < 8 or not 2 <= length <= min(source.size - 8, LONGEST):
+    if source.size < 8 or not 2 <= length <= LONGEST:
         raise MalformedHeaderError("its first 8 bytes are not the length of a header")
+    if length > source.size - 8:
+        raise MalformedHeaderError(f"it ends within its header, which has {length} bytes")
     data, text = 8 + length, source.read_at(8, length)
     entries, metadata = _usual(text, data) or _any(text, data)
     places = [entry[2:] for entry in entries.values()]

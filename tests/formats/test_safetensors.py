@@ -2,10 +2,13 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
+from course_utils.errors import DamagedCheckpointError, NotACheckpointError
 from course_utils.formats import safetensors
+from course_utils.formats.open import open_contents
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
 from course_utils.formats.source import Memory
 
@@ -90,3 +93,15 @@ def test_what_makes_no_sense_is_refused(text):
     file = len(text).to_bytes(8, "little") + text + bytes(4)
     with pytest.raises(MalformedHeaderError):
         read_header(Memory(file))
+
+
+def test_a_file_cut_off_within_its_header_is_damaged_wherever_it_ends():
+    header = json.dumps({f"w{n}": {"dtype": "U8", "shape": [1], "data_offsets": [n, n + 1]}
+                         for n in range(9)}).encode()  # fmt: skip
+    whole = len(header).to_bytes(8, "little") + header + bytes(9)
+    for length in range(10, 8 + len(header)):
+        with pytest.raises(DamagedCheckpointError, match="ends within its header"):
+            open_contents(Memory(whole[:length]), Path("cut"))
+    other = b"\x00" * 3 + b"\x01" * 5 + b'{"a": 1}'  # a length that no header has
+    with pytest.raises(NotACheckpointError):
+        open_contents(Memory(other), Path("other"))
