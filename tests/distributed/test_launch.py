@@ -66,10 +66,13 @@ def test_a_rank_that_fails_fails_the_launch_and_says_why() -> None:
 def test_a_launch_that_takes_too_long_is_ended_with_its_processes(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(TimeoutError, match="30 seconds"):
-        launch("program_of_ranks", "--hang", ranks=2, timeout=30, echo=True)
-    lines = capfd.readouterr().out.splitlines()
-    started = [int(line.split()[-1]) for line in lines if "the process is" in line]
+    started: list[int] = []
+    for seconds in (30, 240):  # a busy machine may take half a minute to start two ranks
+        if len(started) < 2:
+            with pytest.raises(TimeoutError, match=f"{seconds} seconds"):
+                launch("program_of_ranks", "--hang", ranks=2, timeout=seconds, echo=True)
+            lines = capfd.readouterr().out.splitlines()
+            started = [int(line.split()[-1]) for line in lines if "the process is" in line]
     assert len(started) == 2, lines
     assert not any(map(is_running, started))
 
