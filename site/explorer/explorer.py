@@ -6,6 +6,7 @@ folder whose bytes are read from the page's File objects, a slice at a time.
 
 import io
 import json
+import os
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
@@ -18,6 +19,7 @@ from course_utils.files.contents import open_contents
 from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
 from course_utils.formats.byte_map import byte_map
+from course_utils.formats.folder_kinds import folder_kind
 
 LARGEST_PICKLE = 64 << 20  # bytes; the page has less memory than a program
 
@@ -42,6 +44,12 @@ def ckpt(command: str, names: list[str], tell: Callable[[int, int], object]) -> 
 def text(command: str, names: list[str]) -> str:
     """Return what ``ckpt COMMAND`` prints about files, on both its streams."""
     return _printed([command, "--", *names])
+
+
+def folders() -> str:
+    """Return, as JSON, which of the page's folders are one checkpoint; ``.`` is that of all."""
+    found = [folder for folder, _, files in os.walk(".") if folder_kind(files) is not None]
+    return json.dumps(sorted(os.path.relpath(folder) for folder in found))
 
 
 def spans(name: str) -> str:

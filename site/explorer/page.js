@@ -34,16 +34,20 @@ async function open(list) {
     for (let i = 2; files.has(name); i++) name = `${i}-${file.name}`;
     files.set(name, new File([file], name));
   }
-  const names = [...files.keys()].sort();
-  for (const id of ["file", "other"]) $(id).replaceChildren(...names.map((name) => element("option", { value: name }, name)));
-  $("other").selectedIndex = Math.min(1, names.length - 1);
-  $("which").hidden = $("comparing").hidden = names.length < 2;
-  $("alone").hidden = names.length > 1;
+  let folders;
   try {
     await reader.open([...files.values()]);
+    folders = JSON.parse(await reader.ask("folders", []));
   } catch (error) {
     return say(`The files could not be opened: ${error.message}`, "bad");
   }
+  // A folder that is one checkpoint comes first; its files can be looked at one by one, too.
+  const choices = [...folders.map((name) => [name, name === "." ? "these files together" : `${name}, the whole folder`]),
+    ...[...files.keys()].sort().map((name) => [name, name])];
+  for (const id of ["file", "other"]) $(id).replaceChildren(...choices.map(([name, label]) => element("option", { value: name }, label)));
+  $("other").selectedIndex = Math.min(1, choices.length - 1);
+  $("which").hidden = $("comparing").hidden = choices.length < 2;
+  $("alone").hidden = choices.length > 1;
   await show($("file").value);
 }
 
@@ -110,7 +114,7 @@ function showContents(name, found) {
     const total = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
     $("headline").className = "";
     $("headline").textContent = found.tensors
-      ? `${name}: a ${found.kind} of ${found.bytes.toLocaleString("en")} bytes; ${tensors.length.toLocaleString("en")} tensors of ${total.toLocaleString("en")} bytes`
+      ? `${name === "." ? "these files" : name}: a ${found.kind} of ${found.bytes.toLocaleString("en")} bytes; ${tensors.length.toLocaleString("en")} tensors of ${total.toLocaleString("en")} bytes`
         + (others.length ? `, and ${others.length} that are not read` : "")
       : `${name}: ${found.kind}, ${found.bytes.toLocaleString("en")} bytes, ${found.records.length} records`;
     const values = Object.entries(found.values ?? {}).map(([key, value]) => ({ name: key, value: plain(value) }));

@@ -26,6 +26,7 @@ function mount(files) {
 
 function answer({ id, job, files, command, names }) {
   if (job === "mount") return mount(files);
+  if (job === "folders") return explorer.folders();
   if (job === "spans") return explorer.spans(names[0]);
   if (job === "text") return explorer.text(command, python.toPy(names));
   let last = 0;

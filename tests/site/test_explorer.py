@@ -61,9 +61,9 @@ class Explorer:
     def wait(self, status):
         self.page.locator("#status", has_text=status).wait_for()
 
-    def open(self, *paths, status="Done."):
+    def open(self, *paths, status="Done.", place="#files"):
         self.page.evaluate("document.getElementById('status').textContent = ''")
-        self.page.set_input_files("#files", [str(path) for path in paths])
+        self.page.set_input_files(place, [str(path) for path in paths])
         self.wait(status)
 
     def press(self, button, status="Done."):
@@ -160,6 +160,40 @@ def test_the_json_is_that_of_the_command_byte_for_byte(explorer, tmp_path, kind)
     for command in ("verify", "doctor"):
         explorer.press(f"#{command}")
         assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, name)
+
+
+def write_shards(folder):
+    """Two shards and their index, as transformers writes them."""
+    folder.mkdir()
+    names = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for n, name in enumerate(names):
+        save_file({f"layers.{n}.weight": torch.rand(4, 3)}, folder / name, {"format": "pt"})
+    owners = {f"layers.{n}.weight": name for n, name in enumerate(names)}
+    index = {"metadata": {"total_size": 96}, "weight_map": owners}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "config.json").write_text("{}")
+    return [folder / name for name in (*names, "model.safetensors.index.json")]
+
+
+def test_a_folder_of_shards_is_one_checkpoint_and_its_files_are_there_too(explorer, tmp_path):
+    write_shards(tmp_path / "shards")
+    explorer.open(tmp_path / "shards", place="#folder")
+    assert "shards: a sharded checkpoint" in explorer.text("#headline")
+    for command in ("inspect", "audit"):
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, "shards")
+    explorer.press("#verify")
+    assert explorer.copied("verify JSON") == printed(tmp_path, "verify", "shards")
+    one = "shards/model-00001-of-00002.safetensors"
+    explorer.page.select_option("#file", one)
+    explorer.page.locator("#headline", has_text=f"{one}: a safetensors file").wait_for()
+
+
+def test_shards_chosen_one_by_one_are_one_checkpoint(explorer, tmp_path):
+    paths = write_shards(tmp_path / "shards")
+    explorer.open(*paths)
+    assert "these files: a sharded checkpoint" in explorer.text("#headline")
+    explorer.open(*paths[1:])  # a shard is missing
+    assert "model-00001-of-00002" in explorer.text("#headline")
 
 
 def test_text_is_what_the_command_prints(explorer, tmp_path):
