@@ -332,6 +332,30 @@ def test_nothing_is_sent_and_no_other_host_is_asked(explorer, address, tmp_path)
     assert all(request.url.startswith((address, "data:")) for request in explorer.requests)
 
 
+def test_once_opened_it_works_without_a_network(chromium, address, tmp_path):
+    explorer = Explorer(chromium, address)
+    explorer.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    explorer.context.set_offline(True)
+    explorer.page.reload()
+    explorer.wait("Ready.")
+    write(tmp_path / "a.pt", "weights")
+    explorer.open(tmp_path / "a.pt")
+    assert explorer.copied("inspect JSON") == printed(tmp_path, "inspect", "a.pt")
+    explorer.context.close()
+
+
+def test_without_webassembly_the_command_is_named(chromium, address):
+    context = chromium.new_context()
+    context.add_init_script("Object.defineProperty(window, 'WebAssembly', { value: undefined })")
+    page, errors = context.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{address}/explorer/index.html")
+    page.locator("#status", has_text="no WebAssembly").wait_for()
+    assert "ckpt inspect FILE" in page.locator("#status").inner_text()
+    assert errors == []
+    context.close()
+
+
 def test_the_policy_forbids_other_scripts(explorer):
     explorer.page.evaluate("""() => {
         const script = document.createElement("script");
