@@ -5,6 +5,7 @@ from torch import Tensor
 
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.open_file import OpenFile
+from course_utils.files.read_back import pieces_of
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import Contents
 from course_utils.formats.source import Source
@@ -57,16 +58,27 @@ def read_tensor(contents: Contents, info: TensorInfo, verify: bool) -> Tensor:
         came = _copy(contents.content(record), start, view)
     else:
         came = _fill(contents.source, record.offset + start, view)
-    problem = None
-    if verify and contents.checksums and span == record.size:
-        problem = problem_of(record, crc32(view[:came]))
-    elif came < span:
-        problem = f"the file ends {span - came:,} bytes too early"
+    problem = f"the file ends {span - came:,} bytes too early" if came < span else None
+    if verify and span == record.size and not problem:
+        _verify_blocks(contents, info)
+        problem = problem_of(record, crc32(view)) if contents.checksums else None
     if problem:
         raise DamagedCheckpointError(
             f"{contents.path}: record {record.name} (tensor {info.name}): {problem}. {REMEDY}"
         )
     return _made(buffer, info, dtype, contents.byteorder)
+
+
+def _verify_blocks(contents: Contents, info: TensorInfo) -> None:
+    """Verify what a tensor was put together from."""
+    for file, record in contents.blocks.get(info.record or "", ()):
+        total = 0
+        for piece in pieces_of(file, record):
+            total = crc32(piece, total)
+        if problem := problem_of(record, total):
+            raise DamagedCheckpointError(
+                f"{file.path}: record {record.name} (tensor {info.name}): {problem}. {REMEDY}"
+            )
 
 
 def _fill(source: Source, position: int, view: memoryview) -> int:

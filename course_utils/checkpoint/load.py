@@ -20,6 +20,7 @@ from course_utils.checkpoint.load_others import (
     CompressedError,
     load_compressed,
     load_unverifiable,
+    refuse_unturned,
     say_unverifiable,
 )
 from course_utils.checkpoint.torch_versions import (
@@ -36,7 +37,7 @@ from course_utils.errors import (
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import CHECKPOINT, Contents
-from course_utils.formats.open import read_records, require_tensors
+from course_utils.formats.open import open_contents, read_records, require_tensors
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Locate, Record
 
@@ -120,6 +121,8 @@ def _read(
     predicted: bool,
 ) -> Any:
     others = read_others(file, records)
+    if others.get("byteorder", b"little").decode() != sys.byteorder:
+        refuse_unturned(open_contents(file, file.path))
     refuse_unless_plain(file)
     load = private_loader()
     tensors = [record for record in records.values() if _holds_tensor(record)]

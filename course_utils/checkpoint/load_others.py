@@ -4,6 +4,7 @@ Files without checksums: safetensors files, and those from before PyTorch 1.6; a
 another program has compressed.
 """
 
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from course_utils.files.contents import verify_contents
 from course_utils.files.notices import say_once
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import LEGACY, SAFETENSORS, Contents
+from course_utils.formats.dtypes import STORAGES
 from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.tensors import NESTED
 
@@ -75,8 +77,25 @@ def load_compressed(file: OpenFile, map_location: Any, *, mmap: bool) -> Any:
     contents = open_contents(file, file.path)
     for finding in verify_contents(contents).damage:
         raise DamagedRecordError(finding.record, finding.problem)
+    refuse_unturned(contents)
     refuse_unless_plain(file)
     return load_public(file, map_location, mmap=False)
+
+
+def refuse_unturned(contents: Contents) -> None:
+    """Refuse what torch misreads on a machine of another byte order than the file's.
+
+    It turns the bytes of a storage round by the storage's dtype, and newer dtypes have none.
+    """
+    if contents.byteorder == sys.byteorder:
+        return
+    for info in contents.tensors.values():
+        if info.itemsize > 1 and info.dtype not in STORAGES.values():
+            raise UnsupportedCheckpointError(
+                f"{contents.path}: tensor {info.name} is {info.dtype} of a {contents.byteorder}-"
+                "endian machine, which torch misreads here. Load what "
+                f"`ckpt convert {contents.path.name} NEW.safetensors` writes."
+            )
 
 
 def say_unverifiable(path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from course_utils.files.folder import open_folder, stands_for_folder
+from course_utils.files.folder_file import FolderFile
 from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
 from course_utils.formats import verify as formats_verify
@@ -126,7 +127,7 @@ class _Checksums:
         if not hasattr(self._local, "buffer"):
             self._local.buffer = memoryview(bytearray(STEP))
         part: memoryview = self._local.buffer[:count]
-        if isinstance(self._source, OpenFile) and not ALONE:
+        if isinstance(self._source, OpenFile | FolderFile) and not ALONE:
             came = self._source.read_into(part, position)
         else:
             data = self._source.read_at(position, count)

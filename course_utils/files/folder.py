@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 from course_utils.errors import NotACheckpointError
-from course_utils.files.open_file import OpenFile, system_error
+from course_utils.files.folder_file import FewOpen, FolderFile
+from course_utils.files.open_file import system_error
 from course_utils.formats.contents import Contents
 from course_utils.formats.folder_kinds import is_index
 
 
 class OpenFolder:
-    """The files of a folder, opened when they are asked for; see `formats.folders.Folder`.
+    """The files of a folder, few of them open at a time; see `formats.folders.Folder`.
 
     Args:
         path: of the folder.
@@ -21,13 +22,14 @@ class OpenFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._files = FewOpen()
         try:
             with os.scandir(path) as entries:
                 self.names = sorted(entry.name for entry in entries if not entry.is_dir())
         except OSError as error:
             raise system_error(path, error) from error
 
-    def open(self, name: str, /) -> OpenFile:
+    def open(self, name: str, /) -> FolderFile:
         """Open a file that was listed.
 
         Raises:
@@ -36,7 +38,7 @@ class OpenFolder:
         """
         if name not in self.names:
             raise NotACheckpointError(f"{self.path}: there is no file {name!r} in this folder.")
-        return OpenFile(self.path / name)
+        return FolderFile(self.path / name, self._files)
 
 
 def stands_for_folder(path: str | os.PathLike[str]) -> bool:

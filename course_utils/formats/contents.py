@@ -42,6 +42,7 @@ class Contents:
         checksums: whether its records have any.
         files: the files, or parts of files, of a folder; empty for a single file.
         oddities: what does not fit in a folder, and yet does not keep it from being read.
+        blocks: of a record that is put together from several, these, and what they lie in.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Contents:
     checksums: bool = True
     files: tuple["Contents", ...] = ()
     oddities: tuple[str, ...] = ()
+    blocks: Mapping[str, "tuple[tuple[Contents, Record], ...]"] = field(default_factory=dict)
 
     @property
     def is_described(self) -> bool:

@@ -123,14 +123,17 @@ class _Reader:
                 f"{self._folder.path}: {name} is cut into blocks of {tensor.dtype}, which is not "
                 "known here."
             )
-        pieces = [Piece(c.offsets, c.shape, self._elements(name, tensor, c)) for c in chunks]
+        blocks: list[tuple[Contents, Record]] = []
+        pieces = [
+            Piece(c.offsets, c.shape, self._elements(name, tensor, c, blocks)) for c in chunks
+        ]
         try:
             source = Assembled(tensor.shape, itemsize, pieces)
         except ValueError as error:
             raise DamagedCheckpointError(
                 f"{self._folder.path}: tensor {name}: {error}. {REMEDY}"
             ) from None
-        return self.parts.tensor(tensor.dtype, tensor.shape, source)
+        return self.parts.tensor(tensor.dtype, tensor.shape, source, blocks)
 
     def _whole(self, name: str, tensor: ShardedTensor, chunk: Chunk) -> Any:
         """Return the node of a tensor that was not cut, as its file has it."""
@@ -138,11 +141,19 @@ class _Reader:
         self._described(name, tensor, chunk, contents)
         return self.parts.place(contents, self.starts[chunk.place.file] + chunk.place.start)
 
-    def _elements(self, name: str, tensor: ShardedTensor, chunk: Chunk) -> Source:
-        """Return the elements of a block in order, little-endian."""
+    def _elements(
+        self,
+        name: str,
+        tensor: ShardedTensor,
+        chunk: Chunk,
+        blocks: list[tuple[Contents, Record]],
+    ) -> Source:
+        """Return the elements of a block in order, little-endian; note where they lie."""
         contents = self._contents(name, chunk.place)
         info = self._described(name, tensor, chunk, contents)
         record = contents.records.get(info.record or "")
+        if record is not None and contents.checksums:
+            blocks.append((contents, record))
         plain = contents.byteorder == "little" and not (info.conj or info.neg)
         if (
             plain

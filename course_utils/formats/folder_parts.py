@@ -31,6 +31,7 @@ class Parts:
         self.spent = 0  # bytes of the pickles and headers that described the tensors
         self._numbered = 0
         self._records: dict[str, Record] = {}
+        self._blocks: dict[str, tuple[tuple[Contents, Record], ...]] = {}
         self._globals: set[str] = set()
         self._orders: set[str] = set()
 
@@ -57,9 +58,23 @@ class Parts:
             self._orders.add(contents.byteorder)
         return contents.tree
 
-    def tensor(self, dtype: str, shape: tuple[int, ...], source: Source) -> Any:
-        """Append the elements of a tensor, in order; return its node."""
+    def tensor(
+        self,
+        dtype: str,
+        shape: tuple[int, ...],
+        source: Source,
+        blocks: Sequence[tuple[Contents, Record]],
+    ) -> Any:
+        """Append the elements of a tensor, in order; return its node.
+
+        Args:
+            dtype: of the tensor.
+            shape: of the whole.
+            source: its elements.
+            blocks: the records that they come from, and what these lie in.
+        """
         number = self._next()
+        self._blocks[f"data/{number}"] = tuple(blocks)
         start, size = self.source.add(source), source.size
         self._records[f"data/{number}"] = Record(
             f"data/{number}", start, start, start, size, size, None, False
@@ -99,6 +114,7 @@ class Parts:
             checksums=any(record.crc32 is not None for record in self._records.values()),
             files=tuple(self.files if files is None else files),
             oddities=tuple(oddities),
+            blocks=self._blocks,
         )
 
     def _from_safetensors(self, contents: Contents, start: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from course_utils.formats.neighbour_headers import (
     read_onnx,
 )
 from course_utils.formats.source import Source
+from course_utils.formats.zip_kinds import KERAS, NUMPY, TORCHSERVE, WHEEL, zip_name
 
 START = 4096  # bytes by which a format is known
 LARGEST = 64 << 20  # bytes of compressed arrays that are unpacked to see their shapes
@@ -58,16 +59,19 @@ def find_neighbour(source: Source) -> Neighbour | None:
 
 def find_neighbour_in_zip(archive: Contents) -> Neighbour | None:
     """Return which other format an archive is, by its records' names; None if not known."""
-    names = archive.records
-    if names and all(name.endswith(".npy") for name in names):
-        return Neighbour("a NumPy archive (.npz)", "numpy.load", _arrays(archive))
-    if {"config.json", "metadata.json"} <= set(names) and any(n.endswith(".h5") for n in names):
-        return Neighbour("a Keras model (.keras)", "keras.saving.load_model")
-    if any(name.endswith(".dist-info/WHEEL") for name in names):
-        return Neighbour("a Python wheel", "pip install")
-    if "MAR-INF/MANIFEST.json" in names:
-        return Neighbour("a TorchServe archive (.mar)", "torchserve, or unzip it first")
-    return None
+    what = zip_name(archive.records)
+    reader = _READERS_OF_ZIPS.get(what)
+    if reader is None:
+        return None
+    return Neighbour(what, reader, _arrays(archive) if what == NUMPY else None)
+
+
+_READERS_OF_ZIPS = {
+    NUMPY: "numpy.load",
+    KERAS: "keras.saving.load_model",
+    WHEEL: "pip install",
+    TORCHSERVE: "torchserve, or unzip it first",
+}
 
 
 def is_paddle(source: Source) -> bool:

@@ -113,7 +113,7 @@ def read_records(
     """Read an archive's directory.
 
     Returns:
-        The kind of the archive, and its records by name, without their common prefix.
+        The kind of the archive, and its records by name: of torch's, without the folder they share.
 
     Raises:
         DamagedCheckpointError: the directory is gone or contradicts the file.
@@ -141,6 +141,8 @@ def read_records(
         raise NotACheckpointError(
             f"{path} is a zip file with records outside of {prefix}: torch.save did not write it."
         )
+    if kind == OTHER_ZIP:
+        return kind, {record.name: record for record in records}
     return kind, {name: record._replace(name=name) for name, record in named.items()}
 
 

@@ -28,12 +28,12 @@ def zip_kind(names: Iterable[str]) -> str:
 
 
 def zip_name(names: Collection[str]) -> str:
-    """Say what another archive is, by the names of its records."""
-    if names and all(name.endswith(".npy") for name in names):
-        return "a NumPy archive (.npz)"
+    """Say what another archive is, by the full names of its records."""
     if names and {name.rpartition("/")[2] for name in names} <= _BEFORE_PICKLE:
         return "what a torch.save that failed has left: an archive"
-    for what, marks in _OTHERS.items():
+    if names and all(name.endswith(".npy") for name in names):
+        return NUMPY
+    for what, marks in _MARKS.items():
         if all(any(name.endswith(mark) for name in names) for mark in marks):
             return what
     return "a zip file"
@@ -46,8 +46,10 @@ _BEFORE_PICKLE = {
     "version",
     "serialization_id",
 }
-_OTHERS = {
-    "a Python wheel": [".dist-info/WHEEL"],
-    "a Keras model (.keras)": ["config.json", ".weights.h5"],
-    "a TorchServe archive (.mar)": ["MAR-INF/MANIFEST.json"],
+NUMPY, WHEEL = "a NumPy archive (.npz)", "a Python wheel"
+KERAS, TORCHSERVE = "a Keras model (.keras)", "a TorchServe archive (.mar)"
+_MARKS = {
+    WHEEL: [".dist-info/WHEEL"],
+    KERAS: ["config.json", "metadata.json", ".h5"],
+    TORCHSERVE: ["MAR-INF/MANIFEST.json"],
 }

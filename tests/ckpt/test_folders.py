@@ -1,6 +1,8 @@
 """Folders that are one checkpoint, in every command and in a partial load."""
 
 import json
+import os
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +22,8 @@ from course_utils.distributed.files import CheckedReader
 from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,
+    MissingCheckpointError,
+    UnreadableCheckpointError,
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
@@ -368,6 +372,25 @@ def test_pieces_of_dtensors_are_joined(tmp_path, run):
     assert run("verify", folder)[0] == 0
     convert(folder, tmp_path / "one.safetensors")
     assert torch.equal(load_file(tmp_path / "one.safetensors")["columns"], whole.t())
+    assert_a_changed_block_is_found(folder, whole.t()[:, 3:].contiguous().numpy().tobytes())
+
+
+def assert_a_changed_block_is_found(folder, block):
+    """Change the last byte of the block of one rank, and read what it is a part of."""
+    layer = nn.Linear(5, 7, bias=False)
+    plan = plan_partial_load(layer, folder, rename={"columns": "weight"}.get)
+    plan.apply()
+    (path,) = (p for p in folder.glob("*.distcp") if block in p.read_bytes())
+    data = path.read_bytes()
+    end = data.index(block) + len(block)
+    path.write_bytes(data[: end - 1] + bytes([data[end - 1] ^ 1]) + data[end:])
+    archive = read_archive(folder)
+    with pytest.raises(DamagedCheckpointError, match=r"__1_0.* \(tensor columns\).*CRC-32"):
+        read_tensors(archive, ["columns"])
+    with pytest.raises(DamagedCheckpointError, match="CRC-32"):
+        plan_partial_load(layer, folder, rename={"columns": "weight"}.get).apply()
+    read_tensors(archive, ["columns"], verify=False)
+    read_tensors(archive, ["rows"])
 
 
 def test_shards_of_two_byte_orders_are_refused(tmp_path, model):
@@ -382,3 +405,41 @@ def test_shards_of_two_byte_orders_are_refused(tmp_path, model):
             new.writestr(name, b"big" if name.endswith("byteorder") else data)
     with pytest.raises(UnsupportedCheckpointError, match="big-endian"):
         open_contents(shards)
+
+
+def test_a_folder_of_more_files_than_a_process_may_open(tmp_path, run):
+    state = {f"w{i}": torch.full((2,), float(i)) for i in range(150)}
+    shards = written(tmp_path / "shards", state, number=150)
+    before = len(os.listdir("/proc/self/fd"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 100, hard))
+    try:
+        for command in ("inspect", "verify", "audit", "doctor"):
+            assert run(command, shards)[0] == 0, command
+        convert(shards, tmp_path / "one.safetensors")
+        assert diff(shards, tmp_path / "one.safetensors", tensors_only=True).same
+        archive = read_archive(shards)
+        found = read_tensors(archive, archive.tensors)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("how", ["replaced", "changed", "gone"])
+def test_a_file_that_is_no_longer_the_one_that_was_opened(tmp_path, how):
+    state = {f"w{i}": torch.full((2,), float(i)) for i in range(70)}
+    shards = written(tmp_path / "shards", state, number=70)
+    archive = read_archive(shards)
+    first = shards / "model-00001-of-00070.safetensors"
+    other = first.read_bytes()[:-8] + bytes(8)
+    if how == "changed":
+        first.write_bytes(other)
+    else:
+        first.unlink()
+    if how == "replaced":
+        first.with_name("new").write_bytes(other)
+        first.with_name("new").rename(first)
+    error = MissingCheckpointError if how == "gone" else UnreadableCheckpointError
+    with pytest.raises(error, match="model-00001-of-00070"):
+        read_tensors(archive, ["w0"])
+    assert torch.equal(read_tensors(archive, ["w69"])["w69"], state["w69"])

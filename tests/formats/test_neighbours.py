@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 import struct
 import zipfile
 
@@ -185,3 +186,24 @@ def test_text_and_noise_are_no_neighbours():
         assert find_neighbour(Memory(noise.numpy().tobytes())) is None
     for text in (b"import torch\n", b'{"a": 1}', b"\x08", b"0", bytes(100)):
         assert find_neighbour(Memory(text)) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("a TorchServe archive (.mar)", ["MAR-INF/MANIFEST.json", "handler.py", "w.bin"]),
+        ("a Python wheel", ["pkg-1.dist-info/WHEEL", "pkg-1.dist-info/RECORD"]),
+        ("a Keras model (.keras)", ["config.json", "metadata.json", "model.weights.h5"]),
+    ],
+)
+def test_an_archive_is_known_wherever_its_marks_stand(tmp_path, what, names):
+    for number, order in enumerate([names, names[::-1]]):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in order:
+                archive.writestr(name, "{}")
+        with pytest.raises(AnotherFormatError, match=re.escape(what)):
+            open_contents(path)
+        assert [f.reason for f in audit(path).findings] == [
+            f"is {what} without data.pkl: torch.save did not write it"
+        ]

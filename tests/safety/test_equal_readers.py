@@ -4,19 +4,21 @@ Refusals are only those of the list in ``docs/other-files.md``.
 """
 
 import re
-from collections import OrderedDict
+import tempfile
+from collections import Counter, OrderedDict
 from pathlib import Path
 
+import any_state
 import pytest
+import readers
 import torch
-from torch import Tensor, nn
+from any_state import flat
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from readers import READERS, assert_same, same
+from torch import nn
 
-from course_utils.anatomy import read_archive, read_tensors
-from course_utils.checkpoint import load_checkpoint
-from course_utils.devices import load_into_meta
-from course_utils.errors import CheckpointError, UnsupportedCheckpointError
-from course_utils.partial import plan_partial_load
-from course_utils.safety import convert, load_untrusted
+from course_utils.errors import CheckpointError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -79,100 +81,10 @@ def states():
     yield "jagged", {"t": torch.nested.nested_tensor([torch.ones(2)], layout=torch.strided)}
 
 
-def flat(value, name=""):
-    if isinstance(value, Tensor):
-        yield name, value
-    elif isinstance(value, dict | list | tuple):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, item in items:
-            yield from flat(item, f"{name}.{key}" if name else str(key))
-
-
-def same(one, two):
-    if two.layout != torch.strided or two.is_nested or two.is_quantized:  # as torch gave it
-        return repr(one) == repr(two)
-    one, two = (t.detach().resolve_conj().resolve_neg().contiguous() for t in (one, two))
-    if one.is_meta:
-        return two.is_meta
-    if one.dtype != two.dtype or one.shape != two.shape:
-        return False
-    pair = (t.flatten().view(torch.uint8) for t in (one, two))
-    return torch.equal(*pair)
-
-
-def assert_same(found, wanted):
-    assert found.keys() == wanted.keys()
-    assert [name for name in wanted if not same(found[name], wanted[name])] == []
-
-
 def listed(reason):
     """Whether a refusal is one of the list in the docs."""
     kinds = set(re.findall(r"`([\w ]+)`", LIST)) | {"quantized"}
     return any(re.search(rf"\b{kind}\b", reason) for kind in kinds)
-
-
-class Holder(nn.Module):
-    """A module with one buffer for each tensor."""
-
-    def __init__(self, tensors):
-        super().__init__()
-        self.names = {f"t{i}": name for i, name in enumerate(tensors)}
-        for place, name in self.names.items():
-            tensor = tensors[name]
-            shape = (2,) if tensor.is_nested else tensor.shape
-            dtype = torch.float32 if tensor.is_quantized else tensor.dtype
-            tensor = torch.zeros(shape, dtype=torch.uint8).to(dtype)
-            self.register_buffer(place, tensor)
-
-
-def by_read_tensors(path, _wanted, _folder):
-    archive = read_archive(path)
-    for other in archive.others.values():
-        raise UnsupportedCheckpointError(other.kind)
-    return read_tensors(archive, archive.tensors)
-
-
-def by_load_checkpoint(path, _wanted, _folder):
-    return dict(flat(load_checkpoint(path)))
-
-
-def by_load_untrusted(path, _wanted, _folder):
-    return dict(flat(load_untrusted(path)))
-
-
-def by_convert(path, _wanted, folder):
-    convert(path, folder / "out.safetensors")
-    archive = read_archive(folder / "out.safetensors")
-    names = {**{name: name for name in archive.tensors}, **archive.tree}
-    found = read_tensors(archive, archive.tensors)
-    return {name: found[owner] for name, owner in names.items() if owner in found}
-
-
-def by_convert_to_checkpoint(path, _wanted, folder):
-    convert(path, folder / "out.pt")
-    return dict(flat(torch.load(folder / "out.pt", weights_only=True)))
-
-
-def by_partial(path, wanted, _folder):
-    model = Holder(wanted)
-    places = {name: place for place, name in model.names.items()}
-    plan_partial_load(model, path, rename=places.get).apply()
-    return {name: getattr(model, place) for place, name in model.names.items()}
-
-
-def by_meta(path, wanted, folder):
-    model = Holder(wanted)
-    state = {place: wanted[name] for place, name in model.names.items()}
-    old = ".legacy." in path.name
-    torch.save(state, folder / "flat.pt", _use_new_zipfile_serialization=not old)
-    load_into_meta(model.to("meta"), folder / "flat.pt")
-    return {name: getattr(model, place) for place, name in model.names.items()}
-
-
-READERS = [
-    by_read_tensors, by_load_checkpoint, by_load_untrusted, by_convert, by_convert_to_checkpoint,
-    by_partial, by_meta,
-]  # fmt: skip
 
 
 REFUSED = {
@@ -208,3 +120,74 @@ def outcome(reader, path, wanted, folder):
         return str(error)
     assert_same(found, wanted)
     return None
+
+
+UNREAD = {"sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "nested tensor"}
+WITHOUT_PLACE = UNREAD | {"quantized", "meta"}  # in the dense memory of a module
+REFUSED_BY = {
+    readers.by_read_tensors: UNREAD | {"quantized"},
+    readers.by_load_checkpoint: set(),
+    readers.by_load_untrusted: {"nested tensor"},  # nothing checks its offsets
+    readers.by_convert: WITHOUT_PLACE | {"complex32", "complex128"},
+    readers.by_convert_to_checkpoint: set(),
+    readers.by_partial: WITHOUT_PLACE,
+    readers.by_meta: WITHOUT_PLACE,
+}
+
+
+def kind_of(tensor):
+    """What the list in the docs calls a tensor."""
+    if tensor.is_nested:
+        return "nested tensor"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.layout != torch.strided:
+        return str(tensor.layout).removeprefix("torch.")
+    return "meta" if tensor.is_meta else str(tensor.dtype).removeprefix("torch.")
+
+
+def test_any_state_is_read_as_torch_reads_it_or_refused_for_a_listed_kind():
+    counts = Counter()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(any_state.states(), st.sampled_from(any_state.FORMS))
+    def check(state, form):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"state.{form}.pt"
+            any_state.save(state, path, form)
+            wanted = any_state.as_torch_loads(path)
+            kinds = {kind_of(tensor) for tensor in wanted.values()}
+            for reader in READERS:
+                reason = outcome(reader, path, wanted, Path(folder) / reader.__name__)
+                refused = kinds & REFUSED_BY[reader]
+                assert (reason is not None) == bool(refused), (reader.__name__, reason, kinds)
+                assert reason is None or any(kind in reason for kind in refused), reason
+                counts["refused" if refused else "read", reader.__name__] += 1
+            event(form)
+
+    check()
+    for reader in READERS:
+        assert counts["read", reader.__name__] >= 15
+    assert counts["refused", "by_convert"] > 0
+
+
+@pytest.mark.parametrize("dtype", any_state.UNTYPED)
+def test_what_torch_misreads_of_the_other_byte_order_is_refused_or_read(tmp_path, dtype):
+    wanted = {"w": numbers(dtype, 3), "plain": torch.tensor([1.5])}
+    path = tmp_path / "state.zip.pt"
+    torch.save(wanted, path)
+    any_state.turn_round(path)
+    assert not same(torch.load(path)["w"], wanted["w"])  # torch's own fault, seen
+    assert same(torch.load(path)["plain"], wanted["plain"])
+    for reader in (readers.by_load_checkpoint, readers.by_load_untrusted):
+        reason = outcome(reader, path, wanted, tmp_path / reader.__name__)
+        assert "tensor w is" in reason
+        assert "ckpt convert state.zip.pt NEW.safetensors" in reason
+    others = [readers.by_read_tensors, readers.by_partial]
+    for reader in others if dtype == torch.complex32 else [*others, readers.by_convert]:
+        assert outcome(reader, path, wanted, tmp_path / reader.__name__) is None
+
+
+def test_the_docs_list_every_kind_that_is_refused():
+    for kinds in REFUSED_BY.values():
+        assert [kind for kind in kinds if f"`{kind}`" not in LIST] == []
