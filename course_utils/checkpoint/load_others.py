@@ -136,6 +136,8 @@ def _load_legacy(file: OpenFile, contents: Contents, map_location: Any) -> Any:
 
 
 def _load_safetensors(_: OpenFile, contents: Contents, map_location: Any) -> dict[str, Tensor]:
+    for other in contents.others.values():
+        raise UnsupportedCheckpointError(f"{contents.path}: {other.name}: {other.reason}.")
     if is_meta(map_location):
         return {
             name: torch.empty(info.shape, dtype=dtype_of(info), device="meta")

@@ -19,6 +19,7 @@ from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
     MismatchedCheckpointError,
+    UnsupportedCheckpointError,
 )
 from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.locks import lock_shared, not_for_children
@@ -27,8 +28,13 @@ from course_utils.formats.contents import SAFETENSORS, Contents
 from course_utils.formats.folder_kinds import MODEL, SHARDED
 from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.pickle import read_pickle
-from course_utils.formats.pickle_nodes import MalformedPickleError
-from course_utils.formats.safetensors import MalformedHeaderError, is_safetensors, read_header
+from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
+from course_utils.formats.safetensors import (
+    MalformedHeaderError,
+    UnknownDtypeError,
+    is_safetensors,
+    read_header,
+)
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Record
 
@@ -135,6 +141,8 @@ def _plan_by(
         raise NotInPlaceError("its numbers are of the other byte order")
     try:
         tree = read_pickle(others["data.pkl"]).root
+    except TooMuchError as error:
+        raise NotInPlaceError(f"its pickle is not read: {error}") from None
     except MalformedPickleError as error:
         raise DamagedRecordError("data.pkl", str(error)) from None
     plan = _plan(file, target, tree, records)
@@ -146,6 +154,8 @@ def _plan_by(
 def _planned_safetensors(file: OpenFile, target: Any) -> Plan:
     try:
         header = read_header(file)
+    except UnknownDtypeError as error:
+        raise UnsupportedCheckpointError(f"{file.path}: {error}.") from None
     except MalformedHeaderError as error:
         raise DamagedCheckpointError(
             f"{file.path}: {error}. Use an earlier checkpoint or another copy."

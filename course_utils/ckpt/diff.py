@@ -10,6 +10,7 @@ from course_utils.ckpt.compare_nodes import NodeComparison
 from course_utils.ckpt.report import FINE, IMPOSSIBLE, PROBLEM, Report, refusal
 from course_utils.files.contents import open_contents
 from course_utils.formats.contents import SAFETENSORS, Contents
+from course_utils.formats.modules import with_weights_named
 from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
@@ -82,7 +83,8 @@ def diff(
         first, second: the files.
         tensors_only: compare tensors by their dotted names, and nothing else about the files:
             whether a checkpoint and what was converted from it hold the same tensors. Ignores
-            all of `ASPECTS`.
+            all of `ASPECTS`, and, where one file has a pickled module and the other has none,
+            what a state_dict of the module would not hold.
         ignore: what plays no part, of `ASPECTS`: the order of keys, the steps between elements,
             what shares memory (or is one object), devices, ``requires_grad``, whether a tensor is
             a parameter, what is set on tensors.
@@ -98,6 +100,10 @@ def diff(
     ignored = tuple(a for a in ASPECTS if tensors_only or a in ignore)
     walk = NodeComparison(left, right, frozenset(ignored))
     if tensors_only:
+        named = [with_weights_named(side) for side in (left, right)]
+        if (named[0] is left) != (named[1] is right):  # a pickled module, and what it became
+            left, right = named
+            ignored = (*ignored, "what is in no state_dict")
         changes = list(_by_name(walk, left, right))
     elif SAFETENSORS not in (left.kind, right.kind):
         changes = list(walk.changes("", left.tree, right.tree))
@@ -153,7 +159,8 @@ def _metadata(walk: NodeComparison, left: Contents, right: Contents) -> Iterator
         yield Change(
             "(all values)",
             NOT_COMPARED,
-            f"a {left.kind} and a {right.kind} hold them differently; compare tensors only",
+            f"a {left.kind} and a {right.kind} hold them differently; "
+            "compare tensors only (--tensors-only)",
         )
 
 

@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 from course_utils.formats.dtypes import ITEMSIZE
 from course_utils.formats.pickle import read_pickle
-from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, describe
+from course_utils.formats.pickle_nodes import (
+    Call,
+    Global,
+    MalformedPickleError,
+    TooMuchError,
+    describe,
+)
 from course_utils.formats.storages import sizes_of
 
 DCP = "torch.distributed.checkpoint."
@@ -95,6 +101,8 @@ def read_index(data: bytes) -> Index:
     """
     try:
         content = read_pickle(data)
+    except TooMuchError as error:
+        raise UnknownIndexError(f"the index is not read: {error}") from None
     except MalformedPickleError as error:
         raise MalformedIndexError(str(error)) from None
     foreign = sorted(name for name in map(str, content.globals) if not is_written_by_dcp(name))

@@ -10,9 +10,14 @@ SHARDED_INDEX = ".index.json"
 SHARDED, DISTRIBUTED = "sharded checkpoint", "distributed checkpoint"
 TRAINER, ACCELERATE = "Trainer checkpoint", "accelerate checkpoint"
 MODEL = "model folder"
+PIECES = "distributed checkpoint in safetensors files, whose number is written nowhere"
 
 _WEIGHTS = re.compile(r"(model|pytorch_model|adapter_model)(_\d+)?\.(safetensors|bin)")
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.(safetensors|bin)")
+_PIECE = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+_DEEPSPEED = re.compile(
+    r"(\w*zero_pp_rank_\d+_)?mp_rank_\d+_(model|optim)_states\.pt|layer_\d+-model_.*_states\.pt"
+)
 _STATE = re.compile(
     r"((optimizer|scheduler|sampler)(_\d+)?\.(pt|bin)|scaler\.pt|rng_state(_\d+)?\.pth"
     r"|random_states_\d+\.pkl|custom_checkpoint_\d+\.pkl|dl_state_dict(_\d+)?\.bin"
@@ -55,6 +60,9 @@ def folder_kind(names: Collection[str], index: str | None = None) -> FolderKind 
     """
     if any(name.endswith(".distcp") for name in names) or {INDEX, COMMIT} <= set(names):
         return FolderKind(DISTRIBUTED, INDEX)
+    pieces = tuple(sorted(name for name in names if _PIECE.fullmatch(name)))
+    if pieces and not index:
+        return FolderKind(PIECES, None, pieces)
     indexes = [index] if index else sorted(n for n in names if n.endswith(SHARDED_INDEX))
     weights = tuple(sorted(name for name in names if _WEIGHTS.fullmatch(name)))
     states = tuple(sorted(name for name in names if _STATE.fullmatch(name)))
@@ -73,6 +81,11 @@ def folder_kind(names: Collection[str], index: str | None = None) -> FolderKind 
     if found.kind == MODEL and not {"config.json", "adapter_config.json"} & set(names):
         return None
     return found
+
+
+def is_deepspeed(names: Collection[str]) -> bool:
+    """Whether a folder is one of DeepSpeed's: its files hold flat pieces of what each rank had."""
+    return {"latest", "zero_to_fp32.py"} <= set(names) or any(map(_DEEPSPEED.fullmatch, names))
 
 
 def is_index(name: str) -> bool:

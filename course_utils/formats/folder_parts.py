@@ -9,7 +9,7 @@ from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointErr
 from course_utils.formats.contents import SAFETENSORS, Contents
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.joined import Joined
-from course_utils.formats.pickle_nodes import MalformedPickleError, PersistentId
+from course_utils.formats.pickle_nodes import MalformedPickleError, PersistentId, TooMuchError
 from course_utils.formats.source import Source
 from course_utils.formats.tensor_nodes import tensor_node
 from course_utils.formats.trees import nodes
@@ -102,6 +102,8 @@ class Parts:
             )
         try:
             found = find_tensors(tree, limit=self.spent)
+        except TooMuchError as error:
+            raise UnsupportedCheckpointError(f"{self._path}: it is not read: {error}.") from None
         except MalformedPickleError as error:
             raise DamagedCheckpointError(f"{self._path}: it is damaged: {error}.") from None
         whole = Contents(

@@ -20,11 +20,14 @@ from course_utils.formats.distributed import open_distributed
 from course_utils.formats.folder_kinds import (
     COMMIT,
     DISTRIBUTED,
+    PIECES,
     FolderKind,
     folder_kind,
+    is_deepspeed,
     surplus_shards,
 )
 from course_utils.formats.folder_parts import Parts
+from course_utils.formats.folder_pieces import open_pieces
 from course_utils.formats.garbage import collector_paused
 from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.source import Source
@@ -70,6 +73,12 @@ def open_folder(folder: Folder, index: str | None = None) -> Contents:
     found = folder_kind(folder.names, index if index and index.endswith(".json") else None)
     if index == COMMIT and (found is None or found.kind != DISTRIBUTED):
         found = None
+    if found is None and is_deepspeed(folder.names):
+        raise NotACheckpointError(
+            f"{folder.path} is a folder of DeepSpeed, whose pieces are not joined here. Join them "
+            "with the zero_to_fp32.py that it writes beside them; without ZeRO-3 the weights are "
+            "whole in mp_rank_00_model_states.pt, under 'module'."
+        )
     if found is None:
         raise NotACheckpointError(
             f"{folder.path} is a folder, and not one that is known to be one checkpoint; name a "
@@ -78,6 +87,8 @@ def open_folder(folder: Folder, index: str | None = None) -> Contents:
     with collector_paused():
         if found.kind == DISTRIBUTED:
             return open_distributed(folder)
+        if found.kind == PIECES:
+            return open_pieces(folder, found.weights)
         return _open(folder, found)
 
 

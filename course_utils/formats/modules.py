@@ -1,9 +1,10 @@
 """Finds whole modules that were pickled, and the names that a state_dict gives to their tensors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from course_utils.formats.contents import Contents
 from course_utils.formats.pickle_nodes import Call, Global, describe
 from course_utils.formats.tensors import is_tensor
 from course_utils.formats.trees import SetOf, plain
@@ -45,6 +46,24 @@ def find_modules(root: Any) -> list[PickledModule]:
             inner = [(key, value) for key, value in items if _may_hold(value)]
             pending += reversed([(_under(path, key), value) for key, value in inner])
     return found
+
+
+def with_weights_named(contents: Contents) -> Contents:
+    """Return contents with the tensors of pickled modules named as in their state_dicts.
+
+    What is in no state_dict is left out. Contents without such a module are returned as they are.
+    """
+    modules = find_modules(contents.tree)
+    if not modules:
+        return contents
+    names = {old: new for module in modules for old, new in module.names.items()}
+    inside = tuple(f"{module.path}." if module.path else "" for module in modules)
+    tensors = {
+        names.get(name, name): info
+        for name, info in contents.tensors.items()
+        if name in names or not name.startswith(inside)
+    }
+    return replace(contents, tensors=tensors)
 
 
 def _may_hold(node: Any) -> bool:

@@ -114,6 +114,10 @@ def _is_table(source: Source, _: bytes) -> bool:
     return source.size >= 48 and source.read_at(source.size - 8, 8) == _TABLE
 
 
+def _is_web_page(_: Source, start: bytes) -> bool:
+    return start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
+
+
 _TABLE = bytes.fromhex("57fb808b247547db")
 # A map, its first key, and in it a NumPy array: MessagePack's extension type 1, as Flax writes it.
 _FLAX = re.compile(rb"[\x81-\x8f\xde\xdf].*?(\xc7.|\xc8..|\xc9....)\x01\x93", re.DOTALL)
@@ -122,6 +126,15 @@ _FORMATS: tuple[
         Callable[[Source, bytes], bool], str, str, Callable[[Source], Header] | None
     ], ...
 ] = (
+    (
+        _starts(b"version https://git-lfs.github.com/spec/"),
+        "a pointer of Git LFS to a file that was not fetched", "git lfs pull", None,
+    ),
+    (_is_web_page, "a web page, as a download that failed leaves one", "a browser", None),
+    (_starts(b"\x1f\x8b"), "a gzip file", "gunzip", None),
+    (_starts(b"\x28\xb5\x2f\xfd"), "a Zstandard file", "zstd -d", None),
+    (_starts(b"\xfd7zXZ\0"), "an xz file", "xz -d", None),
+    (_starts(b"BZh"), "a bzip2 file", "bunzip2", None),
     (_starts(b"GGUF"), "a GGUF file", "llama.cpp, or gguf.GGUFReader", read_gguf),
     (_starts(b"\x93NUMPY"), "a NumPy array (.npy)", "numpy.load", read_npy),
     (

@@ -10,6 +10,7 @@ from course_utils.errors import (
     NotACheckpointError,
     UnsupportedCheckpointError,
 )
+from course_utils.formats.block_offsets import offsets_of
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import (
     CHECKPOINT,
@@ -33,7 +34,7 @@ from course_utils.formats.safetensors import (
     read_header,
 )
 from course_utils.formats.source import Source, Window
-from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.formats.zip import (
     EMPTY_ZIP,
     ZIP,
@@ -245,8 +246,17 @@ def _open_safetensors(source: Source, path: Path) -> Contents:
         tensors[name] = TensorInfo(
             name, entry.shape, dense(entry.shape), entry.dtype, "cpu", name, 0, size, name, False
         )
+    others = {
+        name: OtherTensor(
+            name, "block", tensors[name].shape, tensors[name].dtype,
+            f"it is a block of a larger tensor, from {offsets} on: name the folder of all blocks",
+        )
+        for name, offsets in offsets_of(header.metadata).items()
+        if name in tensors and any(offsets)
+    }  # fmt: skip
+    whole = {name: info for name, info in tensors.items() if name not in others}
     return Contents(
-        path, source, SAFETENSORS, records, tensors, tree=header.metadata, checksums=False
+        path, source, SAFETENSORS, records, whole, others, tree=header.metadata, checksums=False
     )
 
 

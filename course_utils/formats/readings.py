@@ -23,11 +23,10 @@ from course_utils.formats.contents import (
 from course_utils.formats.evidence import Evidence
 from course_utils.formats.exported_program import NATIVE, program_problems
 from course_utils.formats.judge import Verdict
-from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
-from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
 from course_utils.formats.open import LARGEST_PICKLE
 from course_utils.formats.pickle import Pickle, scan_next
-from course_utils.formats.safetensors import MalformedHeaderError, read_header
+from course_utils.formats.pickle_rows import inspect_legacy, inspect_pickles, inspect_tar
+from course_utils.formats.safetensors import MalformedHeaderError, UnknownDtypeError, read_header
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import storage_of
 from course_utils.formats.zip import (
@@ -42,7 +41,6 @@ from course_utils.formats.zip_kinds import without_folder, zip_kind, zip_name
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files
-MOST_PICKLES = 100_000  # one after the other in one file
 OLD_GRAPH = "serialized_exported_program.json"  # torch before 2.7 put no folder around a program
 PICKLES = (".pkl", ".pickle", ".debug_pkl", ".pt", ".pth", ".bin")
 
@@ -68,14 +66,14 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
         kinds = [_inspect_zip(file, where, evidence, depth)]
     else:
         readers: Iterable[tuple[str, Callable[[Window, str, Evidence], bool]]] = (
-            (TAR, _inspect_tar),
+            (TAR, inspect_tar),
             (SAFETENSORS, _inspect_safetensors),
-            (LEGACY, _inspect_legacy),
+            (LEGACY, inspect_legacy),
         )
         kinds = [kind for kind, read in readers if read(file, where, evidence)]
         # The length of a safetensors header may begin as a pickle does, with 0x80.
         marked = SAFETENSORS not in kinds
-        if LEGACY not in kinds and _inspect_pickles(file, where, evidence, marked):
+        if LEGACY not in kinds and inspect_pickles(file, where, evidence, marked):
             kinds.append(PICKLE)
         if kinds and zipfile.is_zipfile(file):
             kinds.append(OTHER_ZIP)
@@ -87,67 +85,16 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
     return kinds
 
 
-def _inspect_legacy(file: Window, where: str, evidence: Evidence) -> bool:
-    if not is_legacy(file.read_at(0, 512)):
-        return False
-    _read_old(where, evidence, lambda seen: read_stream(file, seen))
-    return True
-
-
-def _inspect_tar(file: Window, where: str, evidence: Evidence) -> bool:
-    members = members_of(file)
-    if not is_checkpoint(members):
-        return False
-    _read_old(where, evidence, lambda seen: read_tar(file, members, seen))
-    for member in members:  # a reader that is less strict may come to them all
-        if member.name in MEMBERS:
-            content = scan_next(file.part(member.offset_data, member.size))
-            content.problem = None  # what is wrong was said
-            evidence.judge(content, f"{where}{member.name}")
-    return True
-
-
-def _read_old(where: str, evidence: Evidence, read: Callable[[Seen], Legacy]) -> None:
-    """Judge every pickle that torch would come to, then say where the file stops making sense."""
-    try:
-        read(lambda content, part: evidence.judge(content, f"{where}{part}"))
-    except LegacyError as error:
-        evidence.add(Verdict.DAMAGED, f"{where}{error.part}", error.problem)
-
-
 def _inspect_safetensors(file: Window, where: str, evidence: Evidence) -> bool:
     try:
         read_header(file)
+    except UnknownDtypeError as error:  # numbers of a kind to come, and no code all the same
+        evidence.add(Verdict.PLAIN_DATA, f"{where}header", str(error))
     except MalformedHeaderError as error:
         file.seek(8)
         if file.read(2) != b'{"':
             return False
         evidence.add(Verdict.DAMAGED, f"{where}header", str(error))
-    return True
-
-
-def _inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool = True) -> bool:
-    """Look at pickles in a row; of bytes that are no pickle, only at what they would still do.
-
-    Args:
-        marked: whether a first byte of 0x80 marks a pickle, damaged though it may be.
-    """
-    file.seek(0)
-    marked = marked and file.read(1) == b"\x80"
-    file.seek(0)
-    for number in range(MOST_PICKLES):
-        content = scan_next(file)
-        whole = content.problem is None and (marked or file.tell() == file.size)
-        acts = content.calls or content.changed
-        if not (whole or acts or (marked and not number)):
-            return number > 0  # text, or the tensors that follow the pickles
-        evidence.judge(content, f"{where}pickle")
-        if content.persistent:
-            evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
-        if content.problem or file.tell() >= file.size:
-            return True
-    unread = f"holds more than {MOST_PICKLES:,} pickles: the rest is not read, and may run code"
-    evidence.no_checkpoint(where, unread)
     return True
 
 
@@ -168,7 +115,7 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         return OTHER_ZIP
     end = end_of_archive(file)
     tail = file.part(end, file.size - end)
-    if tail.size and _inspect_pickles(tail, f"{where}after its end: ", evidence):
+    if tail.size and inspect_pickles(tail, f"{where}after its end: ", evidence):
         evidence.add(Verdict.DAMAGED, where, "is a zip file and a pickle at once")
     prefix, parts, together = without_folder(records)
     kind = zip_kind(parts)

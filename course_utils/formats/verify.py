@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from course_utils.errors import DamagedRecordError
 from course_utils.formats.checksum import crc32, problem_of
-from course_utils.formats.contents import CHECKPOINT, COMMIT_RECORD, Contents, unpack
+from course_utils.formats.contents import CHECKPOINT, COMMIT_RECORD, LEGACY, Contents, unpack
 from course_utils.formats.torch_layout import follows_layout
 from course_utils.formats.zip import Record, end_of_archive
 
@@ -94,6 +94,8 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
         layout = []
         if contents.kind == CHECKPOINT:
             layout = [*_layout(contents), *_after_the_end(contents)]
+        if contents.kind == LEGACY:
+            layout = [*_after_the_tensors(contents)]
         return Verification((*layout, Finding(Severity.NOTE, None, reason)), 0)
     stored = [record for record in contents.records.values() if not record.compressed]
     findings = []
@@ -160,6 +162,14 @@ def _layout(contents: Contents) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, error.record, error.reason)
     except OSError as error:
         yield Finding(Severity.ERROR, None, f"the disk cannot read it ({error})")
+
+
+def _after_the_tensors(contents: Contents) -> Iterator[Finding]:
+    end = max((record.offset + record.size for record in contents.records.values()), default=0)
+    count = contents.source.size - end
+    if end and count:
+        what = f"{count:,} bytes follow the last tensor: perhaps more that was saved, not read here"
+        yield Finding(Severity.NOTE, None, what)
 
 
 def _after_the_end(contents: Contents) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from course_utils.anatomy.archive import Archive, read_archive, read_tensors
 from course_utils.anatomy.read import dtype_of
 from course_utils.errors import MismatchedCheckpointError, UnsupportedCheckpointError
-from course_utils.formats.modules import find_modules
+from course_utils.formats.modules import with_weights_named
 from course_utils.formats.tensors import TensorInfo
 
 EXTRA_STATE = "_extra_state"
@@ -116,15 +116,10 @@ class _InFile:
 
 def _weights(archive: Archive) -> dict[str, TensorInfo]:
     """Return the tensors of a file that are not extra state, by the names of state_dicts."""
-    modules = find_modules(archive.tree)
-    names = {old: new for module in modules for old, new in module.names.items()}
-    inside = tuple(f"{module.path}." if module.path else "" for module in modules)
     return {
-        names.get(info.name, info.name): info
-        for info in archive.tensors.values()
-        if not is_extra(info.name)
-        and info.part_of is None
-        and (info.name in names or not info.name.startswith(inside))
+        name: info
+        for name, info in with_weights_named(archive).tensors.items()
+        if not is_extra(info.name) and info.part_of is None
     }
 
 

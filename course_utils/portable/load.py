@@ -10,12 +10,17 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from course_utils.errors import (
+    AnotherFormatError,
+    CheckpointError,
     DamagedCheckpointError,
     MismatchedCheckpointError,
     MissingCheckpointError,
+    NotACheckpointError,
     UnsafeCheckpointError,
+    UnsupportedCheckpointError,
 )
 from course_utils.extras import require
+from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.contents import PROGRAM
 from course_utils.formats.judge import Verdict
@@ -37,7 +42,8 @@ def load_program(path: str | os.PathLike[str], *, trusted: bool = False) -> Expo
     Raises:
         MissingCheckpointError: there is no such file.
         UnsafeCheckpointError: not trusted, and loading it would do more than call operators.
-        DamagedCheckpointError: torch cannot read it.
+        DamagedCheckpointError: it is cut off, or a record has changed.
+        UnsupportedCheckpointError, NotACheckpointError: torch cannot read it all the same.
     """
     with OpenFile(path) as file, open(os.dup(file.fileno()), "rb") as stream:
         if not trusted:
@@ -50,7 +56,7 @@ def _read_program(path: Path, stream: BinaryIO) -> ExportedProgram:
     try:
         return torch.export.load(stream)
     except Exception as error:  # whatever its JSON, zip and pickle readers raise
-        raise DamagedCheckpointError(f"{path}: torch.export cannot read it ({error})") from error
+        raise _refusal(path, "torch.export", error) from error
 
 
 def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Callable[..., Any]:
@@ -63,7 +69,8 @@ def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Call
     Raises:
         MissingCheckpointError: there is no such file.
         UnsafeCheckpointError: it is not trusted. No audit can help: it is machine code.
-        DamagedCheckpointError: torch cannot read it.
+        DamagedCheckpointError: it is cut off, or a record has changed.
+        UnsupportedCheckpointError, NotACheckpointError: torch cannot read it all the same.
         MismatchedCheckpointError: from the function, on inputs the package was not made for.
     """
     _require_file(path)
@@ -76,7 +83,7 @@ def load_package(path: str | os.PathLike[str], *, trusted: bool = False) -> Call
         package = torch._inductor.aoti_load_package(str(path))
         wanted = package.get_metadata().get(SIGNATURE)
     except Exception as error:
-        raise DamagedCheckpointError(f"{path}: no usable package ({error})") from error
+        raise _refusal(Path(path), "AOTInductor", error) from error
 
     def run(*inputs: Tensor) -> Any:
         if wanted not in (None, signature(inputs)):
@@ -96,7 +103,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
 
     Raises:
         MissingCheckpointError: there is no such file.
-        DamagedCheckpointError: onnxruntime cannot read it.
+        UnsupportedCheckpointError, NotACheckpointError: onnxruntime cannot read it.
         ImportError: onnxruntime is not installed; it says how to get it.
     """
     require("export", "onnxruntime")  # only who uses ONNX needs it
@@ -110,7 +117,7 @@ def load_onnx(path: str | os.PathLike[str]) -> Callable[..., Any]:
             os.fspath(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # its errors share no class of their own
-        raise DamagedCheckpointError(f"{path}: onnxruntime cannot read it ({error})") from error
+        raise _refusal(Path(path), "onnxruntime", error) from error
     names = [node.name for node in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Any:
@@ -126,6 +133,25 @@ def signature(inputs: tuple[Tensor, ...]) -> str:
     """Return dtypes and sizes as run_package.cpp writes them: ``Float[1, 8, 8]``."""
     dtypes = [x.type().rpartition(".")[2].removesuffix("Tensor") for x in inputs]
     return ";".join(f"{d}{list(x.shape[1:])}" for d, x in zip(dtypes, inputs, strict=True))
+
+
+def _refusal(path: Path, reader: str, error: Exception) -> CheckpointError:
+    """Return why a library cannot read a file: damaged is what does not match its checksums."""
+    said = f"{reader} cannot read it ({error})"
+    try:
+        contents = open_contents(path)
+    except DamagedCheckpointError as found:
+        return found
+    except AnotherFormatError as found:
+        return UnsupportedCheckpointError(f"{path}: {said}, though it is {found.neighbour.kind}.")
+    except CheckpointError:
+        return NotACheckpointError(f"{path}: {said}. It is another kind of file, or a part of one.")
+    for finding in verify_contents(contents).damage:
+        return DamagedCheckpointError(
+            f"{path}: record {finding.record}: {finding.problem}. Export the model again."
+        )
+    whole = ", and its bytes are as they were written" if contents.checksums else ""
+    return UnsupportedCheckpointError(f"{path}: {said}. It is a {contents.kind}{whole}.")
 
 
 def _require_file(path: str | os.PathLike[str]) -> None:

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,
-    MissingCheckpointError,
     NotACheckpointError,
 )
 from course_utils.files.durable import write_atomically
+from course_utils.files.open_file import OpenFile
+from course_utils.formats.source import Window
 from course_utils.portable.agreement import eval_mode, probes_like, require_agreement
 from course_utils.tables import Table
 
@@ -128,8 +129,19 @@ def load_script(path: str | os.PathLike[str], map_location: Any = "cpu") -> Scri
     with quiet():
         module = torch.jit.load(path, map_location=map_location, _extra_files=texts)
     decoded = {name: _text(content) for name, content in texts.items()}
-    metadata = json.loads(decoded.pop(METADATA, "{}"))
-    return Script(module, metadata, decoded)
+    return Script(module, _taken_out(decoded), decoded)
+
+
+def _taken_out(texts: dict[str, str]) -> dict[str, Any]:
+    """Take the metadata out of the texts; what others have put under its name stays there."""
+    try:
+        metadata = json.loads(texts[METADATA])
+    except (KeyError, ValueError):
+        return {}
+    if not isinstance(metadata, dict):
+        return {}
+    del texts[METADATA]
+    return metadata
 
 
 @dataclass(frozen=True, repr=False)
@@ -202,22 +214,25 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise MissingCheckpointError(f"{path}: there is no such file.") from None
-    except IsADirectoryError:
-        raise NotACheckpointError(f"{path} is a folder; name a file in it.") from None
-    except CheckpointError:
-        raise
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError) as error:
-        if path.read_bytes()[:2] == b"PK":
-            raise DamagedCheckpointError(
-                f"{path}: its zip archive is cut off or overwritten ({error}). "
-                "Export the model again."
+    with OpenFile(path) as file:
+        try:
+            with zipfile.ZipFile(Window(file)) as archive:
+                yield archive
+        except CheckpointError:
+            raise
+        except (NotImplementedError, RuntimeError) as error:  # encrypted, or packed with lzma
+            raise NotACheckpointError(
+                f"{path} is a zip archive that torch did not write: {error}."
             ) from None
-        raise NotACheckpointError(f"{path} is no TorchScript file: not a zip archive.") from None
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+            if file.read_at(0, 2) == b"PK":
+                raise DamagedCheckpointError(
+                    f"{path}: its zip archive is cut off or overwritten ({error}). "
+                    "Export the model again."
+                ) from None
+            raise NotACheckpointError(
+                f"{path} is no TorchScript file: not a zip archive."
+            ) from None
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...], mode: str) -> Any:

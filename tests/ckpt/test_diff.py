@@ -289,3 +289,25 @@ def test_safetensors_against_safetensors(tmp_path):
 def test_an_unknown_aspect():
     with pytest.raises(ValueError, match="ordr"):
         diff("a", "b", ignore=["ordr"])
+
+
+@pytest.mark.parametrize("place", ["all of it", "a part"])
+def test_a_pickled_module_and_its_own_convert_output_are_the_same_tensors(tmp_path, place):
+    module = nn.LSTM(3, 4)  # it keeps a list of its weights, which is in no state_dict
+    torch.save(
+        module if place == "all of it" else {"m": module, "n": torch.ones(2)}, tmp_path / "a"
+    )
+    for out in ("a.safetensors", "a.pt"):
+        convert(tmp_path / "a", tmp_path / out, only=["*"])
+        found = diff(tmp_path / "a", tmp_path / out, tensors_only=True)
+        assert found.same
+        assert "what is in no state_dict" in str(found)
+        assert found.tensors == 4 + (place == "a part")
+    with torch.no_grad():
+        module.weight_ih_l0[0, 0] += 1
+    torch.save(
+        module if place == "all of it" else {"m": module, "n": torch.ones(2)}, tmp_path / "b"
+    )
+    (change,) = diff(tmp_path / "b", tmp_path / "a.pt", tensors_only=True).changes
+    assert change.name.endswith("weight_ih_l0")
+    assert not diff(tmp_path / "b", tmp_path / "a", tensors_only=True).same

@@ -16,6 +16,7 @@ from torch import nn
 from torch.distributed.checkpoint import TensorStorageMetadata
 
 from course_utils.anatomy.archive import read_archive, read_tensors
+from course_utils.checkpoint.load import load_checkpoint
 from course_utils.ckpt.diff import diff
 from course_utils.distributed.commit import read_record
 from course_utils.distributed.files import CheckedReader
@@ -23,6 +24,7 @@ from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,
     MissingCheckpointError,
+    NotACheckpointError,
     UnreadableCheckpointError,
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
@@ -200,6 +202,24 @@ class Evil:
         return print, ("ran",)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"],
+        ["zero_pp_rank_0_mp_rank_00_model_states.pt"],
+        ["latest", "zero_to_fp32.py", "random_states_0.pkl", "scheduler.bin"],
+    ],
+)
+def test_a_folder_of_deepspeed_is_named(tmp_path, names, run):
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for name in names:
+        torch.save({"module": {"w": torch.ones(2)}}, folder / name)
+    with pytest.raises(NotACheckpointError, match=r"DeepSpeed.*zero_to_fp32\.py"):
+        convert(folder, tmp_path / "out.safetensors")
+    assert run("inspect", folder)[0] == 0  # file by file
+
+
 def test_two_indexes_are_not_one_checkpoint(shards, run):
     text = index_of(shards).read_text()
     (shards / "other.safetensors.index.json").write_text(text)
@@ -349,6 +369,8 @@ state = {
     "one_row": distribute_tensor(whole[:1], mesh, [Shard(0)]),
 }
 dcp.save(state, checkpoint_id=folder)
+pieces = dcp.HuggingFaceStorageWriter(folder + "_pieces", save_distributed=True)
+dcp.save(state, storage_writer=pieces)
 """
 
 
@@ -363,12 +385,13 @@ def test_pieces_of_dtensors_are_joined(tmp_path, run):
     ranks = [subprocess.Popen(command, stderr=subprocess.PIPE) for command in commands]
     assert [(p.communicate(timeout=120)[1][-500:], p.returncode)[1] for p in ranks] == [0, 0]
     whole = torch.arange(35.0).reshape(5, 7)
-    archive = read_archive(folder)
-    read = read_tensors(archive, archive.tensors)
-    assert torch.equal(read["rows"], whole)
-    assert torch.equal(read["columns"], whole.t())
-    assert torch.equal(read["copies"], whole)
-    assert torch.equal(read["one_row"], whole[:1])
+    for written_so in (folder, tmp_path / "saved_pieces"):
+        archive = read_archive(written_so)
+        read = read_tensors(archive, archive.tensors)
+        assert torch.equal(read["rows"], whole)
+        assert torch.equal(read["columns"], whole.t())
+        assert torch.equal(read["copies"], whole)
+        assert torch.equal(read["one_row"], whole[:1])
     assert run("verify", folder)[0] == 0
     convert(folder, tmp_path / "one.safetensors")
     assert torch.equal(load_file(tmp_path / "one.safetensors")["columns"], whole.t())
@@ -443,3 +466,45 @@ def test_a_file_that_is_no_longer_the_one_that_was_opened(tmp_path, how):
     with pytest.raises(error, match="model-00001-of-00070"):
         read_tensors(archive, ["w0"])
     assert torch.equal(read_tensors(archive, ["w69"])["w69"], state["w69"])
+
+
+def pieces(folder):
+    """What two processes write with HuggingFaceStorageWriter, before it is joined."""
+    folder.mkdir()
+    whole = torch.arange(12.0).reshape(4, 3)
+    for number, rows in enumerate([whole[:3], whole[3:]]):
+        places = {"w": {"saved_offsets": [3 * number, 0]}, f"b{number}": {"saved_offsets": [0]}}
+        save_file(
+            {"w": rows.contiguous(), f"b{number}": torch.ones(2)},
+            folder / f"shard-{number + 1:05}-model-00001-of-00001.safetensors",
+            {"format": "pt", "DCP_SHARDING_INFO": json.dumps(places)},
+        )
+    return whole
+
+
+def test_safetensors_pieces_are_joined(tmp_path, run):
+    whole = pieces(tmp_path / "pieces")
+    assert convert(tmp_path / "pieces", tmp_path / "one.safetensors").tensors == 3
+    assert torch.equal(load_file(tmp_path / "one.safetensors")["w"], whole)
+    for command in ("inspect", "verify", "audit", "doctor"):
+        assert run(command, tmp_path / "pieces")[0] == 0
+    assert diff(tmp_path / "pieces", tmp_path / "one.safetensors", tensors_only=True).same
+    layer = nn.Linear(3, 4, bias=False)
+    plan_partial_load(layer, tmp_path / "pieces", rename={"w": "weight"}.get).apply()
+    assert torch.equal(layer.weight, whole)
+
+
+def test_a_piece_alone_is_no_tensor(tmp_path, run):
+    pieces(tmp_path / "pieces")
+    second = tmp_path / "pieces" / "shard-00002-model-00001-of-00001.safetensors"
+    assert "block of a larger tensor, from (3, 0) on" in run("inspect", second)[1]
+    for act in (
+        lambda: convert(second, tmp_path / "one.safetensors"),
+        lambda: load_checkpoint(second),
+        lambda: plan_partial_load(nn.Linear(3, 1), second, rename={"w": "weight"}.get),
+    ):
+        with pytest.raises(UnsupportedCheckpointError, match="block of a larger tensor"):
+            act()
+    second.rename(second.with_name("shard-00001-model-00001-of-00001.safetensors"))
+    with pytest.raises(DamagedCheckpointError, match=r"w: its 1 pieces do not cover \(4, 3\)"):
+        open_contents(tmp_path / "pieces")

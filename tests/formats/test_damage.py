@@ -38,7 +38,13 @@ ERRORS = {
 # What calls a folder damaged: see test_damaged_folders.
 OF_FOLDERS = [
     PACKAGE / "formats" / name
-    for name in ("dcp_index.py", "distributed.py", "folder_parts.py", "folders.py")
+    for name in (
+        "dcp_index.py",
+        "distributed.py",
+        "folder_parts.py",
+        "folder_pieces.py",
+        "folders.py",
+    )
 ]
 OF_FILES = [
     path

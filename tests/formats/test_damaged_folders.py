@@ -64,6 +64,14 @@ def without_shard(folder):
     (folder / "model-00002-of-00002.safetensors").unlink()
 
 
+def a_piece(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    places = json.dumps({"w": {"saved_offsets": [3, 0]}})  # and the piece before is missing
+    name = folder / "shard-00001-model-00001-of-00001.safetensors"
+    save_file({"w": torch.ones(2, 2)}, name, {"DCP_SHARDING_INFO": places})
+
+
 def without_json(folder):
     shards(folder)
     (folder / "model.safetensors.index.json").write_text("{")
@@ -82,6 +90,7 @@ BREAKS = {
     "record": lambda folder: (folder / COMMIT).write_text('{"files": 3}'),
     "file longer": lambda folder: (folder / FILE).open("ab").write(b"x"),
     "no shard": without_shard,
+    "no first piece": a_piece,
     "no JSON": without_json,
 }  # fmt: skip
 

@@ -1,7 +1,10 @@
 """Other formats are named with what reads them, and their headers shown; they are never damaged."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import pickle
 import re
 import struct
@@ -207,3 +210,22 @@ def test_an_archive_is_known_wherever_its_marks_stand(tmp_path, what, names):
         assert [f.reason for f in audit(path).findings] == [
             f"is {what} without data.pkl: torch.save did not write it"
         ]
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "reader"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "LFS", "git lfs"),
+        (b"\n<!DOCTYPE html><html><title>404</title></html>", "web page", "browser"),
+        (gzip.compress(b"x" * 99), "gzip", "gunzip"),
+        (lzma.compress(b"x" * 99), "xz", "xz -d"),
+        (bz2.compress(b"x" * 99), "bzip2", "bunzip2"),
+    ],
+)
+def test_what_came_instead_of_the_file_is_named(tmp_path, content, what, reader):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(AnotherFormatError, match=f"{what}.*{reader}"):
+        open_contents(tmp_path / "model.safetensors")
+    (finding,) = audit(tmp_path / "model.safetensors").findings
+    assert what in finding.reason
+    assert finding.verdict.value == "not a checkpoint"

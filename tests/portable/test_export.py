@@ -20,8 +20,10 @@ from course_utils.errors import (
     DamagedCheckpointError,
     DisagreementError,
     MissingCheckpointError,
+    NotACheckpointError,
     NotExportableError,
     UnsafeCheckpointError,
+    UnsupportedCheckpointError,
 )
 from course_utils.lessons import traps
 from course_utils.lessons.models import DigitsCNN
@@ -393,3 +395,13 @@ def test_a_program_can_run_code_when_torch_loads_it_and_is_refused(attack, progr
     with export._quiet(), pytest.raises((Exception,)):
         torch.export.load(os.fspath(evil))
     assert marker.exists()
+
+
+@pytest.mark.parametrize("load", ALL_LOADERS)
+def test_a_sound_file_of_another_kind_is_not_called_damaged(load, tmp_path):
+    torch.save({"w": X}, tmp_path / "checkpoint.pt2")
+    with pytest.raises(UnsupportedCheckpointError, match="bytes are as they were written"):
+        load(tmp_path / "checkpoint.pt2")
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(NotACheckpointError, match="another kind of file"):
+        load(tmp_path / "text")

@@ -198,6 +198,26 @@ def test_what_is_no_script_is_refused(load, tmp_path, exported):
         load(tmp_path / "flipped.pt")
 
 
+@pytest.mark.parametrize("text", ["yaml: true", '["a list"]', ""])
+def test_what_others_call_metadata_is_a_text_of_theirs(text, path):
+    with quiet():
+        script = torch.jit.script(nn.ReLU())
+        torch.jit.save(script, path, _extra_files={"metadata.json": text})
+    loaded = load_script(path)
+    assert (loaded.metadata, loaded.extra_files) == ({}, {"metadata.json": text})
+
+
+def test_an_archive_packed_by_another_program_is_no_script_and_not_damaged(tmp_path):
+    with zipfile.ZipFile(tmp_path / "lzma.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("code/a.py", "x = 1\n" * 99)
+    data = bytearray((tmp_path / "lzma.zip").read_bytes())
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + offset] |= 1  # encrypted
+    (tmp_path / "encrypted.zip").write_bytes(data)
+    with pytest.raises(NotACheckpointError, match="that torch did not write"):
+        inspect_script(tmp_path / "encrypted.zip")
+
+
 def test_a_folder_that_is_missing_is_a_write_error(tmp_path):
     with pytest.raises(CheckpointWriteError, match="nowhere"):
         export_script(nn.ReLU(), X, tmp_path / "nowhere" / "model.pt")

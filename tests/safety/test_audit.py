@@ -32,6 +32,7 @@ from course_utils.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
+from course_utils.files.contents import verify
 from course_utils.formats.judge import Verdict
 from course_utils.formats.safetensors import read_header
 from course_utils.formats.source import Memory
@@ -686,3 +687,33 @@ def test_a_safetensors_header_whose_length_begins_as_a_pickle_does(tmp_path, len
     assert audit(file).verdict is Verdict.PLAIN_DATA
     assert audit(file).format == "safetensors file"
     assert load_untrusted(file)["x"] == 7
+
+
+def test_what_a_second_load_from_an_open_file_reads_is_looked_at(tmp_path):
+    path, marker = tmp_path / "two.pt", tmp_path / "marker"
+    for payload, verdict in (
+        (None, "plain data"),
+        (hostile.payloads(marker)["reduce"], "would run code"),
+    ):
+        with open(path, "wb") as file:
+            for number in range(5):  # more than files may lie in each other
+                torch.save({"w": torch.ones(number)}, file, _use_new_zipfile_serialization=False)
+            if payload:
+                file.write(hostile.legacy_checkpoint(b"\x80\x02" + payload + b"."))
+        with open(path, "rb") as file:
+            assert [len(torch.load(file)["w"]) for _ in range(5)] == [0, 1, 2, 3, 4]
+        found = audit(path)
+        assert found.verdict.value == verdict
+        assert [f.where for f in found.findings][-1] == "after its end"
+        assert "called again on the open file" in found.findings[-1].reason
+    assert not marker.exists()
+
+
+def test_bytes_after_an_old_file_are_mentioned(tmp_path):
+    path = tmp_path / "old.pt"
+    with open(path, "wb") as file:
+        torch.save({"w": torch.ones(2)}, file, _use_new_zipfile_serialization=False)
+        file.write(b"some other bytes")
+    assert audit(path).verdict.value == "plain data"
+    assert "called again" in audit(path).findings[0].reason
+    assert any("16 bytes follow" in finding.problem for finding in verify(path).findings)

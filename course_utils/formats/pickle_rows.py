@@ -1,0 +1,86 @@
+"""Reads files that are rows of pickles: torch's old formats, and any others. See `readings`."""
+
+from collections.abc import Callable
+from functools import partial
+
+from course_utils.formats.evidence import Evidence
+from course_utils.formats.judge import Verdict
+from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
+from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
+from course_utils.formats.pickle import scan_next
+from course_utils.formats.source import Window
+
+MOST_PICKLES = 100_000  # one after the other in one file
+ANOTHER = "is more, which torch.load comes to if it is called again on the open file"
+
+
+def inspect_legacy(file: Window, where: str, evidence: Evidence) -> bool:
+    """Look at a file from before PyTorch 1.6, if it is one, and at what follows its end."""
+    if not is_legacy(file.read_at(0, 512)):
+        return False
+    for number in range(2, MOST_PICKLES):
+        stream = file
+        if not _read_old(where, evidence, partial(read_stream, stream)):
+            return True
+        file = stream.part(stream.tell(), stream.size - stream.tell())
+        if not file.size:
+            return True
+        where = where if number > 2 else f"{where}after its end: "
+        evidence.add(Verdict.PLAIN_DATA, where.removesuffix(": "), ANOTHER)
+        if not is_legacy(file.read_at(0, 512)):
+            break
+    inspect_pickles(file, where, evidence)
+    return True
+
+
+def inspect_tar(file: Window, where: str, evidence: Evidence) -> bool:
+    """Look at a tar file by PyTorch before 0.4, if it is one."""
+    members = members_of(file)
+    if not is_checkpoint(members):
+        return False
+    _read_old(where, evidence, lambda seen: read_tar(file, members, seen))
+    for member in members:  # a reader that is less strict may come to them all
+        if member.name in MEMBERS:
+            content = scan_next(file.part(member.offset_data, member.size))
+            content.problem = None  # what is wrong was said
+            evidence.judge(content, f"{where}{member.name}")
+    return True
+
+
+def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool = True) -> bool:
+    """Look at pickles in a row; of bytes that are no pickle, only at what they would still do.
+
+    Args:
+        marked: whether a first byte of 0x80 marks a pickle, damaged though it may be.
+    """
+    file.seek(0)
+    marked = marked and file.read(1) == b"\x80"
+    file.seek(0)
+    for number in range(MOST_PICKLES):
+        content = scan_next(file)
+        whole = content.problem is None and (marked or file.tell() == file.size)
+        acts = content.calls or content.changed
+        if not (whole or acts or (marked and not number)):
+            return number > 0  # text, or the tensors that follow the pickles
+        evidence.judge(content, f"{where}pickle")
+        if content.persistent:
+            evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
+        if content.problem or file.tell() >= file.size:
+            return True
+    unread = f"holds more than {MOST_PICKLES:,} pickles: the rest is not read, and may run code"
+    evidence.no_checkpoint(where, unread)
+    return True
+
+
+def _read_old(where: str, evidence: Evidence, read: Callable[[Seen], Legacy]) -> bool:
+    """Judge every pickle that torch would come to, then say where the file stops making sense.
+
+    Returns:
+        Whether it makes sense up to its end.
+    """
+    try:
+        read(lambda content, part: evidence.judge(content, f"{where}{part}"))
+    except LegacyError as error:
+        evidence.add(Verdict.DAMAGED, f"{where}{error.part}", error.problem)
+        return False
+    return True
