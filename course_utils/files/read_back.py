@@ -28,7 +28,7 @@ def open_sound(path: str | os.PathLike[str], *, single: bool = False) -> Content
     contents = require_tensors(open_contents(path))
     if single and contents.files:
         raise UnsupportedCheckpointError(
-            f"{path} is a {contents.kind}, a folder of files. Make one file of it with "
+            f"{path} is a folder of files ({contents.kind}). Make one file of it with "
             "`ckpt convert`, and take that."
         )
     for finding in verify_contents(contents).damage:

@@ -44,7 +44,7 @@ from course_utils.formats.zip import (
     Record,
     read_directory,
 )
-from course_utils.formats.zip_kinds import without_folder, zip_kind, zip_name
+from course_utils.formats.zip_kinds import why_no_checkpoint, without_folder, zip_kind
 
 if TYPE_CHECKING:
     from course_utils.formats.legacy import Legacy
@@ -99,10 +99,7 @@ def require_tensors(contents: Contents) -> Contents:
         UnsupportedCheckpointError, NotACheckpointError: they are not; says what the file is.
     """
     if contents.kind == OTHER_ZIP:
-        raise NotACheckpointError(
-            f"{contents.path} is {zip_name(contents.records)} without data.pkl, so torch.save did "
-            "not write it."
-        )
+        raise NotACheckpointError(f"{contents.path} is {why_no_checkpoint(contents.records)}.")
     if contents.is_described:
         return contents
     raise _NOT_OPENED[contents.kind](contents.path)
@@ -130,7 +127,8 @@ def read_records(
 
         if locate is None and zip_row.split(Window(source)):  # a guess is read again, strictly
             raise UnsupportedCheckpointError(
-                f"{path} is {zip_row.WHAT}. Name the folder it is in."
+                f"{path} is {zip_row.WHAT}. Name the folder of a distributed checkpoint; "
+                "of several saves torch.load mixes the bytes: save one dict instead."
             ) from None
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "

@@ -37,7 +37,7 @@ from course_utils.formats.zip import (
     end_of_archive,
     read_directory,
 )
-from course_utils.formats.zip_kinds import without_folder, zip_kind, zip_name
+from course_utils.formats.zip_kinds import why_no_checkpoint, without_folder, zip_kind
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
 DEEPEST = 3  # files in files in files
@@ -109,7 +109,7 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         for number, archive in enumerate(archives):
             inspect(archive, f"{where}archive {number}: ", evidence, depth + 1)
         if archives:
-            evidence.no_checkpoint(where, f"is {zip_row.WHAT}: it is a part of one")
+            evidence.no_checkpoint(where, f"is {zip_row.WHAT}")
         else:
             evidence.add(Verdict.DAMAGED, where, f"is no archive to rely on: {error}")
         return OTHER_ZIP
@@ -150,9 +150,8 @@ def _inspect_other_zip(
     for name, record in parts.items():
         _inspect_record(file, name, record, OTHER_ZIP, where, inside, depth)
     evidence.code_of(inside)
-    what = zip_name(parts)
     if not where:
-        evidence.no_checkpoint(where, f"is {what} without data.pkl: torch.save did not write it")
+        evidence.no_checkpoint(where, f"is {why_no_checkpoint(parts)}")
 
 
 def _inspect_record(

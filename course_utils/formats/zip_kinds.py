@@ -30,7 +30,7 @@ def zip_kind(names: Iterable[str]) -> str:
 def zip_name(names: Collection[str]) -> str:
     """Say what another archive is, by the full names of its records."""
     if names and {name.rpartition("/")[2] for name in names} <= _BEFORE_PICKLE:
-        return "what a torch.save that failed has left: an archive"
+        return _FAILED
     if names and all(name.endswith(".npy") for name in names):
         return NUMPY
     for what, marks in _MARKS.items():
@@ -39,6 +39,13 @@ def zip_name(names: Collection[str]) -> str:
     return "a zip file"
 
 
+def why_no_checkpoint(names: Collection[str]) -> str:
+    """Say what another archive is, and why it is no checkpoint."""
+    what = zip_name(names)
+    return what if what == _FAILED else f"{what} without data.pkl: torch.save did not write it"
+
+
+_FAILED = "what a torch.save that failed has left: an archive without data.pkl"
 _BEFORE_PICKLE = {
     ".format_version",
     ".storage_alignment",

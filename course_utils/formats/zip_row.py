@@ -7,7 +7,10 @@ a reader of zip files such a file looks damaged: its directory is not where it s
 from course_utils.formats.source import Window
 from course_utils.formats.zip import MalformedZipError, read_directory, start_of_last
 
-WHAT = "several archives one after the other, as in the .distcp files of a distributed checkpoint"
+WHAT = (
+    "several archives one after the other, as in the .distcp files of a distributed checkpoint, or "
+    "where torch.save was called more than once on one open file"
+)
 
 
 def split(file: Window) -> list[Window]:

@@ -6,9 +6,14 @@ import hostile
 import pytest
 import torch
 
-from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.errors import (
+    DamagedCheckpointError,
+    NotACheckpointError,
+    UnsupportedCheckpointError,
+)
 from course_utils.files.contents import open_contents
 from course_utils.formats.judge import Verdict
+from course_utils.formats.open import require_tensors
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.zip_row import split
 from course_utils.safety import audit
@@ -52,3 +57,25 @@ def test_code_in_any_of_them_is_found(tmp_path):
     for row in ([evil, ROW[0]], [ROW[0], evil], [ROW[0], evil, ROW[1]]):
         (tmp_path / "a").write_bytes(b"".join(row))
         assert audit(tmp_path / "a").verdict is Verdict.WOULD_RUN_CODE
+
+
+def test_two_saves_into_one_open_file_are_named(tmp_path):
+    path = tmp_path / "two.pt"
+    with open(path, "wb") as file:
+        for name in "ab":
+            torch.save({name: torch.ones(2)}, file)
+    # torch reads the first one, by the directory of the second, without a word.
+    assert list(torch.load(path)) == ["a"]
+    with pytest.raises(UnsupportedCheckpointError, match="called more than once on one open file"):
+        open_contents(path)
+    assert "called more than once" in audit(path).findings[0].reason
+
+
+def test_what_a_failed_save_left_is_not_said_to_be_anothers(tmp_path):
+    path = tmp_path / "failed.pt"
+    with pytest.raises(Exception, match="lambda"):
+        torch.save({"w": torch.ones(1), "f": lambda: 0}, path)
+    with pytest.raises(NotACheckpointError, match=r"a torch\.save that failed has left") as raised:
+        require_tensors(open_contents(path))
+    for said in (str(raised.value), audit(path).findings[0].reason):
+        assert "did not write" not in said
