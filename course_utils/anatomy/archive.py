@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from course_utils.anatomy.read import read_tensor
@@ -28,13 +29,19 @@ def summarize(state_dict: Mapping[str, Any]) -> Table:
     Storages are numbered in order of appearance; tensors with the same number share memory.
 
     Args:
-        state_dict: from names to tensors; other values are shown by their type.
+        state_dict: from names to tensors; other values are shown by their type, sparse and nested
+            tensors by their layout, without bytes and storage.
     """
     owners: dict[int, tuple[int, str]] = {}  # number and first name, by the storage's address
     rows: list[tuple[object, ...]] = []
     for name, value in state_dict.items():
         if not isinstance(value, Tensor):
             rows.append((name, "", type(value).__name__, "", "", ""))
+            continue
+        if value.is_nested or value.layout != torch.strided:  # it has no one storage
+            kind = "nested" if value.is_nested else str(value.layout)[6:]
+            shape = "" if value.is_nested else tuple(value.shape)
+            rows.append((name, shape, f"{str(value.dtype)[6:]} ({kind})", "", "", ""))
             continue
         address = value.untyped_storage()._cdata
         storage, owner = owners.setdefault(address, (len(owners), name))

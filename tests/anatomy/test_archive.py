@@ -369,3 +369,24 @@ def test_tensors_in_tensors_in_tensors_are_refused(tmp_path):
     saved_pickle(b"\x80\x02" + root + b".", tmp_path / "deep.pt")
     with pytest.raises(DamagedCheckpointError, match="makes no sense"):
         read_archive(tmp_path / "deep.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_summary_of_tensors_without_one_storage():
+    parts = [torch.ones(2), torch.ones(3)]
+    table = summarize(
+        {
+            "coo": torch.eye(2).to_sparse(),
+            "csr": torch.eye(2).to_sparse_csr(),
+            "strided": torch.nested.nested_tensor(parts, layout=torch.strided),
+            "jagged": torch.nested.nested_tensor(parts, layout=torch.jagged),
+            "plain": parts[0],
+        }
+    )
+    assert [row[1:5] for row in table.rows] == [
+        ["(2, 2)", "float32 (sparse_coo)", "", ""],
+        ["(2, 2)", "float32 (sparse_csr)", "", ""],
+        ["", "float32 (nested)", "", ""],
+        ["", "float32 (nested)", "", ""],
+        ["(2,)", "float32", "8", "0"],
+    ]
