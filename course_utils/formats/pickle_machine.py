@@ -156,7 +156,7 @@ class Machine:
         self.call(function, tuple(arguments), "OBJ")
 
     def call(self, function: Any, arguments: Any, opcode: str) -> None:
-        if function == ORDERED_DICT:
+        if isinstance(function, Global) and function.path == ORDERED_DICT.path:
             pairs = _pairs_of(arguments)
             if pairs is not None:
                 self.stack.append(OrderedDictNode())

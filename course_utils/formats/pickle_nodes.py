@@ -14,13 +14,23 @@ class TooMuchError(MalformedPickleError):
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A function or class that loading would import."""
+    """A function or class that loading would import.
+
+    Attributes:
+        module: where it would be looked for.
+        name: its name there.
+        path: both, as ``module.name``.
+    """
 
     module: str
     name: str
+    path: str = field(init=False, compare=False, repr=False)  # made once, asked for often
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", f"{self.module}.{self.name}")
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        return self.path
 
 
 @dataclass(eq=False, slots=True, repr=False)
@@ -78,7 +88,7 @@ class OrderedDictNode(dict[Any, Any]):
 def describe(value: Any) -> str:
     """Say in a few characters what a node is; never recurses, whatever the node holds."""
     if isinstance(value, Global):
-        return str(value)
+        return value.path
     if value is None or isinstance(value, bool | float | Appended):
         return str(value)
     if isinstance(value, str):
