@@ -110,7 +110,7 @@ def cheat(*arguments):
 """
 PUPPETEER = """
 import course_utils.grading.sandbox.inside.session as session
-from course_utils.grading.exercise import Observation
+from course_utils.grading.sandbox.plain import pack
 def favourable(value):
     if isinstance(value, bool):
         return {favour}
@@ -125,11 +125,13 @@ def forged(probe, answer, question):
              lambda *a, **k: None, lambda m, *a, **k: m, answer]
     for attempt in tries:
         try:
-            return Observation("ran", favourable(probe(attempt, question)))
+            return said(favourable(probe(attempt, question)))
         except BaseException:
             pass
-    return Observation("ran", favourable(question))
-session.observe = forged
+    return said(favourable(question))
+def said(data):
+    return pack({{"status": "ran", "data": data, "error": ""}})
+session.claim = forged
 def cheat(*arguments):
     return arguments[0] if arguments else None
 """

@@ -8,9 +8,12 @@ import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import nbformat
+import nbgrader.api
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, Student
 from nbgrader.apps.api import NbGraderAPI
@@ -120,7 +123,10 @@ class Course:
         # nbgrader calls `alembic`, which lies beside this Python.
         os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
+            with (
+                contextlib.redirect_stderr(io.StringIO()),
+                mock.patch.object(nbgrader.api, "create_engine", _engine),
+            ):
                 yield
         finally:
             os.chdir(before)
@@ -132,6 +138,11 @@ def open_gradebook(course: Course) -> Gradebook:
     directory = course.nbgrader().coursedir
     with course.here():  # a new one is made by a program that is found there
         return Gradebook(directory.db_url, directory.course_id)
+
+
+# nbgrader opens the gradebook nine times for a submission, each time with an engine that has every
+# statement to compile anew.
+_engine = cache(nbgrader.api.create_engine)
 
 
 def _names(student: Student) -> set[str]:

@@ -17,6 +17,7 @@ from course_utils.grading.classroom.course import (
     succeed,
 )
 from course_utils.grading.classroom.intake import Submitted
+from course_utils.grading.classroom.pages import FeedbackPage
 from course_utils.grading.classroom.recording import Results
 
 Key = tuple[str, str]  # student and lesson
@@ -93,6 +94,9 @@ class Recorder:
     def __init__(self, course: Course, results: Results) -> None:
         self.course, self.results = course, results
         self.nbgrader = course.nbgrader()
+        self.nbgrader.config.GenerateFeedback.exporter_class = FeedbackPage
+        # What `submission.clean` made has nothing left that nbgrader's first pass could mend.
+        self.nbgrader.config.Autograde.sanitize_preprocessors = []
         self.config = (course.root / "nbgrader_config.py").read_bytes()
         self.graded = read_gradebook(course)
         with open_gradebook(course) as gradebook:

@@ -6,6 +6,7 @@ that decides about points is known here.
 
 import ast
 import os
+import random
 import shutil
 import tempfile
 import traceback
@@ -32,16 +33,28 @@ def observe(probe: Callable[[Any, Any], Any], answer: Any, question: Any) -> Obs
     Generators and PyTorch's global settings are set before and restored after, so that every run
     has the same conditions, and a check changes nothing in the notebook.
     """
-    try:
-        _lay_out(question)
+
+    def run() -> Any:
         with same_conditions():
-            return Observation("ran", unpack(pack(probe(answer, question))))
-    except NotImplementedError as error:
-        if error.args:  # PyTorch raises it too, with a message
-            return Observation("failed", error=_describe(error, answer))
-        return Observation("not attempted")
-    except (Exception, SystemExit) as error:
-        return Observation("failed", error=_describe(error, answer))
+            return unpack(pack(probe(answer, question)))
+
+    return _tried(run, answer, question)
+
+
+def claim(probe: Callable[[Any, Any], Any], answer: Any, question: Any) -> bytes:
+    """Do what `observe` does in a process that ends with the question; return the packed outcome.
+
+    Whoever forked the process has called `set_conditions`, which nothing here puts back.
+    """
+    random.seed(0)  # Python gives its own generator a new seed after a fork
+
+    def run() -> Any:
+        return pack({"status": "ran", "data": probe(answer, question), "error": ""})
+
+    seen = _tried(run, answer, question)
+    if seen.status == "ran":
+        return bytes(seen.data)
+    return pack({"status": seen.status, "data": None, "error": seen.error})
 
 
 @contextmanager
@@ -66,6 +79,18 @@ def is_untouched(answer: Any, starter: str, name: str) -> bool:
 def starter_fingerprints(starter: str, name: str) -> list[Any]:
     """Return what `is_untouched` compares with; called early, no student's patch is in it."""
     return [_fingerprint(made[name]) for made in _both_ways(starter)]
+
+
+def _tried(run: Callable[[], Any], answer: Any, question: Any) -> Observation:
+    try:
+        _lay_out(question)
+        return Observation("ran", run())
+    except NotImplementedError as error:
+        if error.args:  # PyTorch raises it too, with a message
+            return Observation("failed", error=_describe(error, answer))
+        return Observation("not attempted")
+    except (Exception, SystemExit) as error:
+        return Observation("failed", error=_describe(error, answer))
 
 
 def _lay_out(question: Any) -> None:
@@ -94,14 +119,10 @@ def same_conditions() -> Iterator[None]:
     kept = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
     exact, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     with warnings.catch_warnings():
-        warnings.simplefilter("default")
-        _set(torch.float32, True, None)
-        torch.use_deterministic_algorithms(False)
-        torch.set_num_threads(1)
         generators = RngState()
         before = generators.state_dict()
         try:
-            seed_everything(0)
+            set_conditions()
             yield
         finally:
             _set(torch.float32, True, None)
@@ -110,6 +131,15 @@ def same_conditions() -> Iterator[None]:
             torch.use_deterministic_algorithms(exact)
             device = kept[2]
             _set(kept[0], kept[1], None if device == torch.device("cpu") else device)
+
+
+def set_conditions() -> None:
+    """Set generators, warnings and PyTorch's global settings to fixed values."""
+    warnings.simplefilter("default")
+    _set(torch.float32, True, None)
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(1)
+    seed_everything(0)
 
 
 def _set(dtype: torch.dtype, gradients: bool, device: torch.device | None) -> None:

@@ -22,7 +22,13 @@ from traitlets.config import Config
 
 from course_utils.grading.sandbox.inside import namespaces
 from course_utils.grading.sandbox.inside.frames import PipeClosedError, receive, send
-from course_utils.grading.sandbox.observing import is_untouched, observe, starter_fingerprints
+from course_utils.grading.sandbox.observing import (
+    claim,
+    is_untouched,
+    same_conditions,
+    set_conditions,
+    starter_fingerprints,
+)
 from course_utils.grading.sandbox.plain import MAX_BYTES, pack, unpack
 
 OUTPUT_CHARACTERS, LAST_CHARACTERS = 15_000, 5_000  # of one cell; what is between is dropped
@@ -34,7 +40,8 @@ def warm_shell() -> InteractiveShell:
     """Return the shell that runs the cells; made before the fork."""
     for slow in ("torch._dynamo", "tqdm", "matplotlib.pyplot", *_probes()):
         importlib.import_module(slow)  # the first use would, for a second or more
-    observe(lambda answer, question: answer, None, None)
+    with same_conditions():
+        claim(lambda answer, question: answer, None, None)
     importlib.import_module("tqdm").tqdm.monitor_interval = 0  # no thread of its own
     config = Config()
     config.HistoryManager.enabled = False
@@ -100,9 +107,8 @@ def run_case(exercise_id: str, answer: Any, fd: int, folder: str) -> None:
     module = f"course_utils.grading.exercises.ex_{exercise_id.replace('.', '_')}"
     probe = importlib.import_module(module).probe
     with redirect_stdout(_Capped()), redirect_stderr(_Capped()):
-        seen = observe(probe, answer, question)
-    claim = pack({"status": seen.status, "data": seen.data, "error": str(seen.error)})
-    send(fd, b"R" + token + claim)
+        said = claim(probe, answer, question)
+    send(fd, b"R" + token + said)
     receive(fd, 8)  # wait until it has been looked at
 
 
@@ -171,6 +177,7 @@ class _Copies:
 
     def _ask_here(self, key: str, answer: Any, state: str) -> None:
         send(self.main, b"Z" + pack({key: state}))
+        set_conditions()
         run_case(key, answer, self.asked[key], self.request["cases"])
         send(self.asked[key], b"E0")
         signal.pause()
@@ -185,6 +192,7 @@ class _Copies:
         try:
             if task["memory"]:
                 namespaces.give_back_memory()
+            set_conditions()
             fd = self.asked.pop(key)
             for other in (self.main, *self.asked.values()):
                 os.close(other)
