@@ -35,7 +35,7 @@ class FeedbackPage(HTMLExporter):
     and a sandbox returns text only.
     """
 
-    def from_notebook_node(
+    def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
     ) -> tuple[str, dict[str, Any]]:
         """Return a notebook as HTML, and nbconvert's resources."""

@@ -1,5 +1,6 @@
 """Exercise 03.5: a first convolution for another number of channels."""
 
+import copy
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ gets grey images.
 Write `adapt(conv, channels)`. It returns a new `nn.Conv2d` with `channels` input channels in place
 of `conv`: from 1 to any number, or from any number to 1. An image whose channels are all equal
 must get the same response from both, and all channels count alike. Stride, padding and the bias
-(there may be none) are those of `conv`, which itself stays as it is.
+(there may be none) are those of `conv`, which itself stays as it is, also when the new one is
+trained.
 """,
     hints=(
         "Write down the response to one pixel `x` in each of three equal channels, and to `x` in "
@@ -48,7 +50,7 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Return the responses of both to equal channels, and of the new one to others."""
+    """Return the responses of both to equal channels, the new one's to others, and what it says."""
     conv = nn.Conv2d(
         case["from"], case["out"], 3, case["stride"], case["padding"], bias=case["bias"]
     )
@@ -57,12 +59,16 @@ def probe(answer: Any, case: Case) -> Plain:
     colour = torch.randn(1, case["to"], 6, 6)
     new = answer(conv, case["to"])
     with torch.no_grad():
-        return {
+        seen = {
             "old": conv(image.expand(-1, case["from"], -1, -1)),
             "equal": new(image.expand(-1, case["to"], -1, -1)),
             "colour": new(colour),
-            "after": dict(conv.state_dict()),
+            "channels": new.in_channels,
+            "after": copy.deepcopy(dict(conv.state_dict())),
         }
+        for parameter in new.parameters():
+            parameter.add_(1)
+    return {**seen, "after a step": dict(conv.state_dict())}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -88,6 +94,19 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         )
     if not _close(observed["colour"], expected["colour"]):
         return wrong("Equal channels are right, but some channels count more than others.")
+    if shared := differences(observed["after"], observed["after a step"]):
+        return wrong(
+            f"Whoever trains the new convolution changes the old one: they share the {shared[0]}.",
+            credit=0.5,
+        )
+    if observed["channels"] != case["to"]:
+        came = f"in_channels={observed['channels']}"
+        return wrong(
+            "The weight is right, but the new convolution shows another number of channels.",
+            f"in_channels={case['to']}",
+            came,
+            credit=0.5,
+        )
     return RIGHT
 
 

@@ -30,13 +30,13 @@ Write `export(module, example, path)`. It writes a TorchScript file that compute
 input, what the module computes in `eval()` mode. Modules may have branches and loops that depend
 on the data, and dropout.
 
-Leave the module in the mode it was in.
+Leave the module and each of its parts in the mode they were in.
 """,
     hints=(
         "A trace follows one way through a branch. What reads the source instead?",
         "`torch.jit.script(module)` keeps branches and loops.",
-        "The mode is part of the file: call `module.eval()` first, and put "
-        "`module.train(mode)` back.",
+        "The mode is part of the file, so `eval()` comes first. `module.train(mode)` would set all "
+        "parts alike: put each part's own `training` back, or change a copy.",
     ),
     starter='''
 import torch
@@ -73,19 +73,31 @@ class _Drops(nn.Module):
         return self.drop(x)
 
 
-MODULES: dict[str, Any] = {"branch": _Branch, "loop": _Loop, "dropout": _Drops}
+class _DropsTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.frozen = nn.Dropout(0.5), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.frozen(self.drop(x))
+
+
+MODULES: dict[str, Any] = {
+    "branch": _Branch, "loop": _Loop, "dropout": _Drops, "two dropouts": _DropsTwice,
+}  # fmt: skip
 
 
 NAME = "module.pt"
 
 
 def cases(seed: int) -> list[Case]:
-    """A branch, a loop, and dropout in both modes."""
+    """A branch, a loop, and dropout in both modes, also at once."""
     return [
         {"module": "branch", "training": False, "seed": seed},
         {"module": "loop", "training": False, "seed": seed + 1},
         {"module": "dropout", "training": False, "seed": seed + 2},
         {"module": "dropout", "training": True, "seed": seed + 3},
+        {"module": "two dropouts", "training": True, "seed": seed + 4},
     ]
 
 
@@ -102,6 +114,8 @@ def watch(case: Case) -> Watch:
 def probe(answer: Any, question: Plain) -> Plain:
     """Let the answer write its file; return what the module itself computes afterwards."""
     module = MODULES[question["module"]]().train(question["training"])
+    if question["module"] == "two dropouts":
+        module.frozen.eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         answer(module, question["example"], Path(NAME).absolute())
@@ -120,12 +134,15 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     for i, (right, came) in enumerate(zip(expected["outputs"], observed["outputs"], strict=True)):
         if isinstance(came, torch.Tensor) and torch.equal(came, right):
             continue
-        if case["module"] == "dropout":
+        if "dropout" in case["module"]:
             return wrong("Dropout is at work in the file: it was exported in training mode.")
         reason = "It fails" if isinstance(came, str) else "It computes something else"
         return wrong(f"{reason} on input {i}, which differs from the example.", right, came)
     if differences(expected["after"], observed["after"]):
-        return wrong("The file is right, but the module is in another mode now.", credit=0.5)
+        return wrong(
+            "The file is right, but the module, or a part of it, is in another mode now.",
+            credit=0.5,
+        )
     return RIGHT
 
 

@@ -17,7 +17,7 @@ remove, sorted.
 
 Keep the `keep_last` newest, and besides them the `keep_best` most accurate of **all** that were
 measured. Of two that are equally accurate, the later one is better. A checkpoint may be both.
-Never remove all of them.
+Where that would be none, keep the newest: never remove all of them.
 """,
     hints=(
         "Make a set of what to keep first; what is not in it may go.",
@@ -46,6 +46,8 @@ def cases(seed: int) -> list[Case]:
         {"checkpoints": [[1, 0.1], [2, 0.2], [3, 0.3]], "last": 2, "best": 2},
         {"checkpoints": [[1, 0.3], [2, 0.2], [3, 0.1]], "last": 2, "best": 0},
         {"checkpoints": [[5, 0.3], [6, 0.2]], "last": 0, "best": 0},
+        {"checkpoints": [[1, 0.9], [2, 0.8], [3, 0.7]], "last": 0, "best": 1},
+        {"checkpoints": [[1, None], [3, None], [2, None]], "last": 0, "best": 2},
         {"checkpoints": [], "last": 1, "best": 1},
         {"checkpoints": many, "last": 3, "best": 4},
     ]

@@ -18,12 +18,13 @@ TASK = Task(
     text="""
 Write `export(module, example)`. It returns a `torch.export` program that computes what the module
 computes in `eval()` mode, for a batch of **any** size. The example is one tensor, its first
-dimension the batch. Leave the module in the mode it was in.
+dimension the batch. Leave the module and each of its parts in the mode they were in.
 """,
     hints=(
         "Sizes become constants unless you say otherwise: `dynamic_shapes`.",
         '`torch.export.Dim("batch")` is a free size: `dynamic_shapes=({0: batch},)`.',
-        "`module.eval()` first: an exported program cannot change its mode later.",
+        "`eval()` first: an exported program cannot change its mode later. `module.train(mode)` "
+        "would set all parts alike: put each part's own `training` back, or change a copy.",
     ),
     starter='''
 import torch
@@ -40,21 +41,23 @@ class _Net(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(3, width)
-        self.drop = nn.Dropout(0.5)
+        self.drop, self.frozen = nn.Dropout(0.5), nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(self.linear(x))
+        return self.frozen(self.drop(self.linear(x)))
 
 
 def cases(seed: int) -> list[Case]:
-    """A module in training mode."""
-    return [{"width": 2 + seed % 5, "training": True, "seed": seed}]
+    """A module in training mode, and one with a part that is not."""
+    case = {"width": 2 + seed % 5, "training": True, "seed": seed}
+    return [{**case, "frozen": False}, {**case, "frozen": True, "width": 3 + seed % 4}]
 
 
 def probe(answer: Any, case: Case) -> Plain:
     """Export; return the program as a file, and what the module itself computes afterwards."""
     torch.manual_seed(case["seed"])
     module, file = _Net(case["width"]).train(case["training"]), BytesIO()
+    module.frozen.train(not case["frozen"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(answer(module, torch.rand(4, 3)), file)
@@ -86,5 +89,8 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         if not torch.allclose(observed["outputs"][size], right):
             return wrong("The program computes something else: is dropout at work in it?")
     if differences(expected["after"], observed["after"]):
-        return wrong("The program is right, but the module is in another mode now.", credit=0.5)
+        return wrong(
+            "The program is right, but the module, or a part of it, is in another mode now.",
+            credit=0.5,
+        )
     return RIGHT

@@ -7,6 +7,6 @@ def to_remove(
     """Return the sorted steps of the checkpoints to remove."""
     steps = sorted((step for step, _ in checkpoints), reverse=True)
     measured = sorted(((a, step) for step, a in checkpoints if a is not None), reverse=True)
-    newest = steps[: max(keep_last, 1)]  # the newest is never removed
     best = [step for _, step in measured[:keep_best]]
-    return sorted(set(steps) - set(newest) - set(best))
+    kept = {*steps[:keep_last], *best} or {*steps[:1]}  # never none
+    return sorted(set(steps) - kept)

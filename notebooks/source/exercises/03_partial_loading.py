@@ -117,7 +117,8 @@ check("03.4", train_head)
 # Write `adapt(conv, channels)`. It returns a new `nn.Conv2d` with `channels` input channels in place
 # of `conv`: from 1 to any number, or from any number to 1. An image whose channels are all equal
 # must get the same response from both, and all channels count alike. Stride, padding and the bias
-# (there may be none) are those of `conv`, which itself stays as it is.
+# (there may be none) are those of `conv`, which itself stays as it is, also when the new one is
+# trained.
 
 # %%
 def adapt(conv, channels):

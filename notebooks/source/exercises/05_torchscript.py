@@ -20,7 +20,7 @@ from course_utils.grading import check, solution
 # input, what the module computes in `eval()` mode. Modules may have branches and loops that depend
 # on the data, and dropout.
 #
-# Leave the module in the mode it was in.
+# Leave the module and each of its parts in the mode they were in.
 
 # %%
 import torch

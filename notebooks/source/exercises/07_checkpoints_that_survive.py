@@ -62,7 +62,7 @@ check("07.2", newest_whole)
 #
 # Keep the `keep_last` newest, and besides them the `keep_best` most accurate of **all** that were
 # measured. Of two that are equally accurate, the later one is better. A checkpoint may be both.
-# Never remove all of them.
+# Where that would be none, keep the newest: never remove all of them.
 
 # %%
 def to_remove(checkpoints, keep_last, keep_best):

@@ -18,7 +18,7 @@ from course_utils.grading import check, solution
 #
 # Write `export(module, example)`. It returns a `torch.export` program that computes what the module
 # computes in `eval()` mode, for a batch of **any** size. The example is one tensor, its first
-# dimension the batch. Leave the module in the mode it was in.
+# dimension the batch. Leave the module and each of its parts in the mode they were in.
 
 # %%
 import torch
