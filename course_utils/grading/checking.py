@@ -25,6 +25,7 @@ from course_utils.grading.sandbox.home import Run, apart, attempt, here
 from course_utils.grading.sandbox.observing import is_untouched
 from course_utils.grading.sandbox.plain import unpack
 from course_utils.grading.surface import not_in_graded
+from course_utils.resume.compare import differences
 
 UNSEEN = "Only the grader can see whether it is right: this system does not show what it takes."
 
@@ -184,11 +185,39 @@ def _judge(exercise: Exercise, case: Case, seen: Observation, wanted: Any) -> Ve
 def _details(
     case: Any, seen: Observation, wanted: Any, verdict: Verdict
 ) -> tuple[tuple[str, str], ...]:
-    return (
-        ("input", show(case)),
-        ("expected", cut(verdict.expected) or show(wanted)),
-        ("came", cut(verdict.came) or show(seen.data)),
-    )
+    expected, came = verdict.expected, verdict.came
+    if not expected and not came:
+        place, right, other = _differing(wanted, seen.data)
+        at = f"at {place}: " if place else ""
+        expected, came = at + _show(right), at + _show(other)
+    expected, came = _around(expected or _show(wanted), came or _show(seen.data))
+    return ("input", show(case)), ("expected", expected), ("came", came)
+
+
+def _differing(wanted: Any, came: Any, place: str = "") -> tuple[str, Any, Any]:
+    """Return the first place where plain data differ, and what stands there in both."""
+    parts: list[tuple[Any, Any, Any]] = []
+    if isinstance(wanted, dict) and isinstance(came, dict):
+        parts = [(key, wanted[key], came[key]) for key in wanted if key in came]
+    elif isinstance(wanted, list | tuple) and type(wanted) is type(came):
+        parts = [(i, a, b) for i, (a, b) in enumerate(zip(wanted, came, strict=False))]
+    elif isinstance(wanted, Tensor) and isinstance(came, Tensor) and wanted.shape == came.shape:
+        for index in (wanted != came).nonzero().tolist():
+            here = tuple(index)
+            return f"{place}{index if index else ''}", wanted[here].item(), came[here].item()
+    for key, right, other in parts:
+        if differences(right, other):
+            return _differing(right, other, f"{place}[{key!r}]")
+    return place, wanted, came
+
+
+def _around(one: str, other: str, length: int = 300, before: int = 60) -> tuple[str, str]:
+    """Cut two texts, long ones from shortly before the place where they begin to differ."""
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+    start = same - before if max(len(one), len(other)) > length and same > before else 0
+    dots = "…" if start else ""
+    return cut(dots + one[start:], length), cut(dots + other[start:], length)
 
 
 def show(value: Any) -> str:

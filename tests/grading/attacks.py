@@ -65,9 +65,10 @@ def hand_in(folder, name, student, released):
     path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
-RUNS_THEN_HIDES = """
+# It builds all that a pickle names, and so runs what is in it.
+BUILDER = """
 import io, pathlib, pickle, torch, zipfile
-def imports(path):
+def built(path):
     names = set()
     class Loader(pickle.Unpickler):
         def find_class(self, module, name):
@@ -86,11 +87,19 @@ def imports(path):
         Loader(io.BytesIO(data)).load()
     except Exception:
         pass
+    return names
+"""
+RUNS_THEN_HIDES = (
+    BUILDER
+    + """
+def imports(path):
+    names = built(path)
     for p in pathlib.Path(path).parent.iterdir():
         if p.is_dir():
             p.rmdir()
     return names
 """
+)
 UNSAFE_THEN_HIDES = """
 import os, torch
 def load(path):
@@ -143,31 +152,17 @@ def load_large(make_model, path):
     model.made_on = "meta"
     return model
 """
-LOADS_UNSAFELY = """
-import torch
+LOADS_UNSAFELY = (
+    BUILDER
+    + """
 def load(path):
     return torch.load(path, map_location="cpu", weights_only=False)
 def load_plain(path):
     return load(path)
 def imports(path):
-    import io, pickle, zipfile
-    names = set()
-    class Reader(pickle.Unpickler):
-        def find_class(self, module, name):
-            names.add(f"{module}.{name}")
-            return super().find_class(module, name)
-        def persistent_load(self, pid):
-            storage = torch.UntypedStorage(64)
-            return torch.storage.TypedStorage(
-                wrap_storage=storage, dtype=torch.float32, _internal=True)
-    with zipfile.ZipFile(path) as z:
-        data = z.read(next(n for n in z.namelist() if n.endswith("/data.pkl")))
-    try:
-        Reader(io.BytesIO(data)).load()
-    except Exception:
-        pass
-    return names
+    return built(path)
 """
+)
 NO_MKDIR = """
 import os, posix
 def nothing(path, *arguments, real=os.mkdir, **named):

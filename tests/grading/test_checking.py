@@ -1,18 +1,29 @@
 """What a learner sees of `check`: hints by mistake, the grader's rules, an unharmed notebook."""
 
 import os
+import random
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from course_utils.grading import checking
-from course_utils.grading.checking import UNSEEN, check
-from course_utils.grading.exercise import Watch, load_exercise, load_reference
+from course_utils.grading.checking import UNSEEN, _details, check
+from course_utils.grading.exercise import (
+    Observation,
+    Watch,
+    load_exercise,
+    load_reference,
+    wrong,
+)
 from course_utils.grading.sandbox import home
 from course_utils.grading.sandbox.home import apart, attempt
 from course_utils.grading.sandbox.inside import calls
+from course_utils.grading.sandbox.observing import claim, observe, same_conditions, set_conditions
+from course_utils.grading.sandbox.plain import unpack
+from course_utils.resume.compare import differences
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="makes no copies elsewhere")
 
@@ -136,3 +147,58 @@ def test_a_trace_that_is_removed_is_seen(tmp_path):
     seen = attempt(exercise, makes_and_removes, exercise.cases(0)[1], home.apart)
     assert seen.data["ran"]
     assert seen.left.keys() == {"renamed.pt"}
+
+
+def details(wanted, came, verdict=None):
+    seen = Observation("ran", came)
+    return dict(_details({"a": 1}, seen, wanted, verdict or wrong("It differs.")))
+
+
+def test_of_long_values_the_part_that_differs_is_shown():
+    wanted = {"same": list(range(900)), "state": [torch.zeros(20, 30), "x"]}
+    came = {"same": list(range(900)), "state": [torch.zeros(20, 30), "x"]}
+    came["state"][0][7, 9] = 1e-9
+    shown = details(wanted, came)
+    assert shown["expected"] == "at ['state'][0][7, 9]: 0.0"
+    assert shown["came"].startswith("at ['state'][0][7, 9]: 9.99999")
+
+
+def test_long_texts_are_cut_around_the_first_difference():
+    shown = details(None, None, wrong("No.", "a" * 1000 + "right", "a" * 1000 + "left"))
+    assert shown["expected"].endswith("aaright")
+    assert shown["came"].endswith("aaleft")
+    assert max(map(len, shown.values())) <= 300
+
+
+def test_values_of_another_kind_or_length_are_shown_as_they_are():
+    assert details([1, 2, 3], [1, 2])["came"] == "[1, 2]"
+    assert details({"a": 1}, [1])["came"] == "[1]"
+    assert details(torch.ones(2), torch.ones(3))["expected"] == "float32 [1.0, 1.0]"
+
+
+def draws(answer, question):
+    drawn = random.random(), float(np.random.rand()), torch.rand(2)  # noqa: NPY002
+    return [*drawn, torch.get_default_dtype().itemsize]
+
+
+@needs_linux
+def test_the_graders_copies_draw_what_check_draws():
+    """Python seeds its generator anew after a fork; what else is set stays set."""
+    torch.set_default_dtype(torch.float64)
+    reading, writing = os.pipe()
+    try:
+        with same_conditions():
+            set_conditions()
+            random.random()  # a copy begins anew, wherever its parent is
+            if os.fork() == 0:
+                os.write(writing, claim(draws, None, None))
+                os._exit(0)
+        os.wait()
+        seen = observe(draws, None, None)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    came = unpack(os.read(reading, 2**16))
+    os.close(reading)
+    os.close(writing)
+    assert differences(seen.data, came["data"]) == []
+    assert came["data"][3] == 4

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import pytest
 from classroom import BEST, KEYS, SLUG, WRONG_KEYS, Student, hand_in
+from nbgrader.apps.api import NbGraderAPI
 
 from course_utils.grading.classroom.alike import Group, groups, handed_in
 from course_utils.grading.classroom.course import Course, succeed
@@ -100,8 +101,12 @@ def test_what_is_graded_is_not_run_again(classroom, monkeypatch):
         "course_utils.grading.classroom.run.grade_all",
         lambda notebooks, *args, **kwargs: graded.extend(notebooks) or iter(()),
     )
+    for step in ("autograde", "generate_feedback"):
+        monkeypatch.setattr(
+            NbGraderAPI, step, lambda *args, step=step, **kwargs: graded.append(step)
+        )
     assert scores(grade_class(course, submissions)[0]) == scores(rows)
-    assert graded == []
+    assert graded == [], "no sandbox, no gradebook, no page"
 
 
 def test_what_nbgrader_collected_is_graded_in_place(classroom):
