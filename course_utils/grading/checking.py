@@ -35,6 +35,8 @@ NOT_THERE = (
     "with PyTorch itself."
 )
 
+SHOWN = 300  # characters of a value
+
 _mistakes: dict[str, list[str]] = {}  # by exercise, the messages that came
 
 
@@ -185,12 +187,12 @@ def _judge(exercise: Exercise, case: Case, seen: Observation, wanted: Any) -> Ve
 def _details(
     case: Any, seen: Observation, wanted: Any, verdict: Verdict
 ) -> tuple[tuple[str, str], ...]:
-    expected, came = verdict.expected, verdict.came
-    if not expected and not came:
+    expected, came = verdict.expected or _show(wanted), verdict.came or _show(seen.data)
+    if expected == came or max(len(expected), len(came)) > SHOWN:
         place, right, other = _differing(wanted, seen.data)
-        at = f"at {place}: " if place else ""
-        expected, came = at + _show(right), at + _show(other)
-    expected, came = _around(expected or _show(wanted), came or _show(seen.data))
+        if place and not verdict.expected and not verdict.came:
+            expected, came = f"at {place}: {_show(right)}", f"at {place}: {_show(other)}"
+    expected, came = _around(expected, came)
     return ("input", show(case)), ("expected", expected), ("came", came)
 
 
@@ -199,8 +201,8 @@ def _differing(wanted: Any, came: Any, place: str = "") -> tuple[str, Any, Any]:
     parts: list[tuple[Any, Any, Any]] = []
     if isinstance(wanted, dict) and isinstance(came, dict):
         parts = [(key, wanted[key], came[key]) for key in wanted if key in came]
-    elif isinstance(wanted, list | tuple) and type(wanted) is type(came):
-        parts = [(i, a, b) for i, (a, b) in enumerate(zip(wanted, came, strict=False))]
+    elif isinstance(wanted, list) and isinstance(came, list) and len(wanted) == len(came):
+        parts = [(i, a, b) for i, (a, b) in enumerate(zip(wanted, came, strict=True))]
     elif isinstance(wanted, Tensor) and isinstance(came, Tensor) and wanted.shape == came.shape:
         for index in (wanted != came).nonzero().tolist():
             here = tuple(index)
@@ -211,7 +213,7 @@ def _differing(wanted: Any, came: Any, place: str = "") -> tuple[str, Any, Any]:
     return place, wanted, came
 
 
-def _around(one: str, other: str, length: int = 300, before: int = 60) -> tuple[str, str]:
+def _around(one: str, other: str, length: int = SHOWN, before: int = 60) -> tuple[str, str]:
     """Cut two texts, long ones from shortly before the place where they begin to differ."""
     pairs = enumerate(zip(one, other, strict=False))
     same = next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
@@ -225,7 +227,7 @@ def show(value: Any) -> str:
     return cut(_show(value))
 
 
-def cut(text: str, length: int = 300) -> str:
+def cut(text: str, length: int = SHOWN) -> str:
     """Return the beginning of a text that may be of any length."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
