@@ -24,7 +24,7 @@ def flatten(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
         Tensors, and files in memory for other values, by dotted name; and each name's keys.
 
     Raises:
-        CheckpointWriteError: a tensor that DCP cannot store, or two values under one name.
+        CheckpointWriteError: two values under one name.
     """
     values: dict[str, Any] = {}
     paths: dict[str, Path] = {}
@@ -37,7 +37,7 @@ def flatten(state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Path]]:
         name = ".".join(path)
         if name in values:
             raise CheckpointWriteError(f"two values have the dotted name {name}; rename one")
-        values[name] = _stored(name, value)
+        values[name] = _stored(value)
         paths[name] = path
 
     visit((), dict(state))
@@ -82,15 +82,12 @@ def room_like(tensor: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     )
 
 
-def _stored(name: str, value: Any) -> Any:
+def _stored(value: Any) -> Any:
     if isinstance(value, Tensor):
-        if value.layout != torch.strided:
-            raise CheckpointWriteError(
-                f"{name} is a tensor of layout {value.layout}, which DCP cannot store; finish the "
-                "accumulation first if it is a gradient, or make it dense"
-            )
-        return value.detach().resolve_conj().resolve_neg()
-    content = io.BytesIO()
+        value = value.detach()
+        if value.layout == torch.strided and not value.is_quantized:
+            return value.resolve_conj().resolve_neg()
+    content = io.BytesIO()  # also of a sparse or quantized tensor, which DCP cannot store
     torch.save(value, content)
     return content
 

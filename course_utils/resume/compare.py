@@ -46,7 +46,18 @@ def _same_bits(left: Tensor, right: Tensor) -> bool:
         left, right = left.coalesce(), right.coalesce()
         pairs = (left.indices(), right.indices()), (left.values(), right.values())
         return all(a.shape == b.shape and _same_bits(a, b) for a, b in pairs)
+    if left.layout != torch.strided or left.is_quantized:
+        return all(_same_bits(a, b) for a, b in zip(_members(left), _members(right), strict=True))
     return torch.equal(_bytes(left), _bytes(right))
+
+
+def _members(tensor: Tensor) -> tuple[Tensor, ...]:
+    """What a quantized or a compressed sparse tensor is made of."""
+    if tensor.is_quantized:
+        return tensor.int_repr(), tensor.dequantize()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 def _bytes(tensor: Tensor) -> Tensor:

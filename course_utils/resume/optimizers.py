@@ -1,13 +1,13 @@
 """An optimizer as part of a run."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from course_utils.resume.plain import plain
+from course_utils.errors import CheckpointWriteError
+from course_utils.resume.plain import compressed, copied, plain
 
 
 class OptimizerPart:
@@ -22,7 +22,13 @@ class OptimizerPart:
 
     def state(self) -> Any:
         """Return its state, by position."""
-        return plain(self.thing.state_dict(), self.name)
+        state = plain(self.thing.state_dict(), self.name)
+        if next(compressed(state["param_groups"]), None) is not None:
+            raise CheckpointWriteError(
+                f"{self.name}: a group holds a compressed sparse tensor, which "
+                "Optimizer.load_state_dict cannot take; keep it as a part: TrainState(…, name=…)"
+            )
+        return state
 
     def check(self, saved: Any) -> tuple[list[str], list[str]]:
         """Compare groups and the names of their settings: SGD has others than Adam.
@@ -70,7 +76,7 @@ class OptimizerPart:
     def remember(self) -> Callable[[], object]:
         """Keep what ``load_state_dict`` replaces; an own one may write in place: then a copy."""
         if type(self.thing).load_state_dict is not Optimizer.load_state_dict:
-            former = copy.deepcopy(self.thing.state_dict())
+            former = copied(self.thing.state_dict())
             return lambda: self.thing.load_state_dict(former)
         state, groups = self.thing.state, self.thing.param_groups
 

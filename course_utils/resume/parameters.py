@@ -36,7 +36,7 @@ def parameter_order(things: Mapping[str, Any]) -> Order:
     return {
         part: [[names.get(id(p), UNKNOWN) for p in group["params"]] for group in thing.param_groups]
         for part, thing in things.items()
-        if hasattr(thing, "param_groups")
+        if hasattr(thing, "param_groups") and not isinstance(thing, nn.Module)
     }
 
 

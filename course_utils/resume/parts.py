@@ -8,7 +8,6 @@ Every part has the same four methods:
 - ``remember()``: a function that puts it back as it is now.
 """
 
-import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -18,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from course_utils.resume.optimizers import OptimizerPart
-from course_utils.resume.plain import plain
+from course_utils.resume.plain import copied, plain
 from course_utils.resume.rng import GPUS
 from course_utils.resume.wrapped import matched, unwrapped
 
@@ -87,7 +86,7 @@ class StatefulPart:
 
     def remember(self) -> Callable[[], object]:
         """Keep a copy."""
-        former = copy.deepcopy(self.thing.state_dict())
+        former = copied(self.thing.state_dict())
         return lambda: self.thing.load_state_dict(former)
 
 

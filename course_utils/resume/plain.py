@@ -1,7 +1,8 @@
 """What a state may hold so that every save can be loaded: tensors, plain values, containers."""
 
+import copy
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,11 @@ def plain(value: Any, name: str) -> Any:
     Raises:
         CheckpointWriteError: something in it could be saved, but not loaded again.
     """
+    if type(value) is bytes and not value:
+        raise CheckpointWriteError(
+            f"{name} is bytes of length 0, which torch.load(weights_only=True) refuses; "
+            "make it None or a bytearray"
+        )
     if type(value) in _ATOMS or type(value) in _OF_TORCH:
         return value
     if isinstance(value, Tensor):
@@ -43,6 +49,21 @@ def plain(value: Any, name: str) -> Any:
         f"{name} is a {type(value).__module__}.{type(value).__qualname__}, which could be saved "
         f"and not loaded again; {_remedy(value)}"
     )
+
+
+def copied(value: Any) -> Any:
+    """Return a deep copy, also of sparse tensors that `copy.deepcopy` cannot copy."""
+    return copy.deepcopy(value, {id(t): t.clone() for t in compressed(value)})
+
+
+def compressed(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a state that `copy.deepcopy` cannot copy: CSR and its like."""
+    if isinstance(value, Tensor):
+        if value.layout not in (torch.strided, torch.sparse_coo):
+            yield value
+    elif isinstance(value, Mapping | list | tuple | set):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from compressed(inner)
 
 
 def whole_number(value: Any) -> int | None:

@@ -4,7 +4,6 @@ Settings are compared as they were when each run was built, not in the middle of
 schedule has moved the learning rate.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from torch.optim import Optimizer
 
 from course_utils.errors import CheckpointWriteError
 from course_utils.resume.compare import differences
-from course_utils.resume.plain import plain
+from course_utils.resume.plain import copied, plain
 
 Settings = Mapping[str, Any]
 
@@ -25,7 +24,7 @@ def settings_of(thing: Any) -> Any:
     """Return a copy of an optimizer's settings, a dict for each group, or of a scheduler's."""
     state = thing.param_groups if isinstance(thing, Optimizer) else thing.state_dict()
     try:
-        return copy.deepcopy(plain(_settings_in(state), "settings"))
+        return copied(plain(_settings_in(state), "settings"))
     except CheckpointWriteError:  # saving will say what is wrong with it
         return {}
 
@@ -96,7 +95,7 @@ def keep_here(state: Any, saved: Any, here: Any) -> Any:
         return [keep_here(*row) for row in zip(state, saved, here, strict=True)]
     if not differences(saved, here):
         return state
-    return Counter(here) if isinstance(state, Counter) else copy.deepcopy(here)
+    return Counter(here) if isinstance(state, Counter) else copied(here)
 
 
 def set_base_lrs(scheduler: Any, optimizer: Any) -> None:

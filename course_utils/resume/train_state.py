@@ -1,6 +1,5 @@
 """Everything that decides the next training step, gathered in one object that can be saved."""
 
-import copy
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -30,7 +29,7 @@ from course_utils.resume.parts import (
     part_for,
     tensor_misfits,
 )
-from course_utils.resume.plain import whole_number
+from course_utils.resume.plain import copied, whole_number
 from course_utils.resume.rng import RngState
 from course_utils.resume.sampler import sampler_of
 from course_utils.resume.settings import align_base_lrs, changes, keep_settings, settings_of
@@ -112,7 +111,7 @@ class TrainState:
         parts = {name: part.state() for name, part in self._kinds().items()}
         counters = {name: getattr(self, name) for name in COUNTERS}
         order = parameter_order(self._things())
-        about = {"torch": str(torch.__version__), "settings": copy.deepcopy(self._settings)}
+        about = {"torch": str(torch.__version__), "settings": copied(self._settings)}
         state = {**counters, "parameter_order": order, "about": about, **parts}
         if gradients := self._gradients.unfinished(self._parameters()):
             state["gradients"] = gradients
@@ -142,7 +141,7 @@ class TrainState:
             UserWarning: a setting was changed since the save, or an entry of a part is on one side
                 only, as after a change of PyTorch's version.
         """
-        self._restore(copy.deepcopy(dict(state)), keep)
+        self._restore(copied(dict(state)), keep)
 
     def in_place(self) -> dict[str, nn.Module | Optimizer]:
         """Return the parts whose tensors may be filled where they are, for `restore_checkpoint`."""
@@ -162,7 +161,7 @@ class TrainState:
         if problems := self._check(state, ())[0]:
             raise MismatchedCheckpointError("\n".join(["the checkpoint does not fit:", *problems]))
         large = self.in_place()
-        rest = {name: copy.deepcopy(value) for name, value in state.items() if name not in large}
+        rest = {name: copied(value) for name, value in state.items() if name not in large}
         undo, failure = Undo(), None
         try:
             self._load(rest, undo, ())

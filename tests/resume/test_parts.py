@@ -249,6 +249,19 @@ def test_parts_of_one_name_with_a_layer_of_the_model():
     assert differences(again.state_dict(), saved) == []
 
 
+def test_layers_whose_names_are_those_of_an_optimizer():
+    def new(seed):
+        seed_everything(seed)
+        layers = {"param_groups": nn.Linear(2, 2), "state": nn.Linear(2, 2)}
+        model, other = nn.ModuleDict(layers), nn.ModuleDict(layers)
+        return TrainState(model, torch.optim.SGD(model.parameters(), lr=0.1), other=other)
+
+    saved, again = new(0).state_dict(), new(9)
+    assert saved["parameter_order"].keys() == {"optimizer"}
+    again.load_state_dict(saved)
+    assert differences(again.state_dict(), saved) == []
+
+
 # Gradients
 
 
@@ -407,6 +420,7 @@ def test_counters_may_be_of_another_kind(tmp_path, number):
         ({"config": {"out": Path("x")}}, r"config\.out is a pathlib.*str"),
         ({"config": [np.zeros(2)]}, r"config\.0 is a numpy.ndarray.*from_numpy"),
         ({"seen": collections.defaultdict(int)}, "seen is a collections.defaultdict.*dict"),
+        ({"mine": [b""]}, r"mine\.0 is bytes of length 0.*bytearray"),
         ({"draw": np.zeros}, "draw is a .*what it is made from"),
         ({"head": nn.LazyLinear(2)}, r"head\.weight has no shape yet"),
         ({"head": nn.Linear(2, 2, device="meta")}, r"head\.weight is on the meta device"),
@@ -422,6 +436,10 @@ def test_what_could_not_be_loaded_is_refused_when_it_is_saved(parts, words):
     [
         (lambda state: setattr(state, "step", 1.5), "step is 1.5, not a number"),
         (lambda state: state.sampler.advance(11), "position 11 is not in an epoch of 10"),
+        (
+            lambda state: state.optimizer.param_groups[0].update(x=[torch.eye(2).to_sparse_csr()]),
+            "optimizer: a group holds a compressed sparse tensor",
+        ),
         (
             lambda state: state.optimizer.add_param_group(
                 {"params": [nn.Parameter(torch.ones(1))]}
@@ -441,6 +459,7 @@ def test_a_state_that_load_would_refuse_is_refused_when_it_is_saved(change, word
     "value",
     [None, True, 2**70, -0.5, 1j, "zwölf", b"\x00", (1, [2.5]), {"a": {1: 2}}, {3, 4},
      collections.Counter("aab"), collections.OrderedDict(b=1), torch.Size([2]), torch.bfloat16,
+     bytearray(), torch.eye(2).to_sparse(), torch.eye(2).to_sparse_csr(),
      torch.arange(3), torch.ones(2, dtype=torch.complex64).conj(), [np.float32(0.5), np.bool_(1)]],
     ids=repr,
 )  # fmt: skip
