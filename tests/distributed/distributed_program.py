@@ -139,16 +139,25 @@ def full_resume(folder: Path) -> None:
 
 
 def full_killed(folder: Path) -> None:
+    """Rank 1 is killed so many seconds after the first checkpoint, wherever it is then."""
+    run = full_run()
+    train_full(run, 3, folder / "full")
     if rank() == 1:
         seconds = float(os.environ["KILL_AFTER"])
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    full_go_on(folder)
+    train_full(run, 9, folder / "full")
+
+
+def full_load(folder: Path) -> None:
+    """Load the newest, and save it once more elsewhere, as it was loaded."""
+    run = full_run()
+    step = load_sharded(folder / "full", run)
+    save_sharded(folder / f"by_{ranks()}", step, run)
 
 
 def full_go_on(folder: Path) -> None:
     run = full_run()
-    if commit.committed(folder / "full"):
-        load_sharded(folder / "full", run)
+    load_sharded(folder / "full", run)
     train_full(run, 9, folder / "full")
 
 
