@@ -1,15 +1,11 @@
-"""The index of a sharded checkpoint, ``.metadata``: a pickle, read without running any of it.
+"""The index of a sharded checkpoint, ``.metadata``, as PyTorch's reader wants it.
 
-PyTorch's own reader unpickles it into the classes of the installed version, and so fails on an
-index that another version wrote with one value more. Here every object becomes a plain record of
-what was written, and the parts that reading needs are taken from those.
+PyTorch's own unpickles it into the classes of the installed version, and so fails on an index that
+another version wrote with one value more. Here it is read without running any of it.
 """
 
-import pickle
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch.distributed.checkpoint import BytesStorageMetadata, Metadata, TensorStorageMetadata
@@ -24,7 +20,7 @@ from course_utils.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
-from course_utils.formats import folder_kinds
+from course_utils.formats import dcp_index, folder_kinds
 
 INDEX = folder_kinds.INDEX
 
@@ -48,103 +44,40 @@ def read_index(path: Path) -> Metadata:
         DamagedCheckpointError: it is no index.
     """
     try:
-        with open(path, "rb") as file:
-            written = _IndexUnpickler(file).load()
-    except UnsafeCheckpointError as error:
+        return _metadata(dcp_index.read_index(path.read_bytes()))
+    except dcp_index.ForeignNamesError as error:
         raise UnsafeCheckpointError(
             f"{path}: {error}; it was not written by DCP, do not load it"
         ) from None
-    except Exception as error:  # a damaged pickle raises nearly anything
+    except dcp_index.UnknownIndexError as error:
+        raise UnsupportedCheckpointError(f"{path}: {error}") from None
+    except (dcp_index.MalformedIndexError, OSError) as error:
         raise DamagedCheckpointError(
             f"{path}: the index is damaged ({error}); use an older checkpoint"
-        ) from error
-    if not isinstance(written, _Written) or type(written).__name__ != "Metadata":
-        raise DamagedCheckpointError(f"{path}: it holds no index; use an older checkpoint")
-    try:
-        return _metadata(written.state)
-    except UnsupportedCheckpointError as error:
-        raise UnsupportedCheckpointError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise UnsupportedCheckpointError(
-            f"{path}: the index is laid out in a way that is not known here ({error!r}); load it "
-            "with the PyTorch that wrote it"
-        ) from error
+        ) from None
 
 
-class _Written:
-    """An object of the index: the arguments it was made with, and its state."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _IndexUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        """Return a record for a class of DCP's, and a few plain things; import nothing."""
-        plain = name.isidentifier()
-        if plain and module.startswith("torch.distributed.checkpoint."):
-            return _kind(name)
-        if plain and module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        if (module, name) == ("torch", "Size"):
-            return torch.Size
-        if (module, name) == ("torch.serialization", "_get_layout"):
-            return str
-        if module in ("pathlib", "pathlib._local") and name in _PATHS:
-            return PurePosixPath
-        if (module, name) in (("builtins", "getattr"), ("__builtin__", "getattr")):
-            return _member
-        raise UnsafeCheckpointError(f"the index would import {module}.{name}")
+def _metadata(index: dcp_index.Index) -> Metadata:
+    values: dict[str, TensorStorageMetadata | BytesStorageMetadata] = {}
+    places = {}
+    for name, place in index.objects.items():
+        values[name] = BytesStorageMetadata()
+        places[MetadataIndex(name)] = Place(*place)
+    for name, tensor in index.tensors.items():
+        values[name] = _tensor(name, tensor)
+        for chunk in tensor.chunks:
+            places[MetadataIndex(name, torch.Size(chunk.offsets))] = Place(*chunk.place)
+    return Metadata({name: values[name] for name in index.names}, index.keys, places)
 
 
-def _member(kind: Any, name: str) -> Any:
-    """A member of an enumeration, which Python 3.11.0 to 3.11.3 pickles as an attribute."""
-    if not (isinstance(kind, type) and issubclass(kind, _Written)):
-        raise UnsafeCheckpointError(f"the index would import builtins.getattr of {kind!r}")
-    return kind(name)
-
-
-_PATHS = {"Path", "PosixPath", "WindowsPath"}
-
-
-@cache
-def _kind(name: str) -> type[_Written]:
-    return type(name, (_Written,), {})
-
-
-def _metadata(state: dict[str, Any]) -> Metadata:
-    values = {name: _value(info) for name, info in state["state_dict_metadata"].items()}
-    places = {
-        _index(key.state): _place(place.state) for key, place in state["storage_data"].items()
-    }
-    return Metadata(values, state.get("planner_data"), places)
-
-
-def _value(info: _Written) -> TensorStorageMetadata | BytesStorageMetadata:
-    if type(info).__name__ == "BytesStorageMetadata":
-        return BytesStorageMetadata()
-    state = info.state
-    # A tuple: dtype, layout, requires_grad, memory format, pinned; since 2.15 strides, and so on.
-    # A tensor's values do not depend on what follows the dtype.
-    dtype = state["properties"].state[0]
-    chunks = [
-        ChunkStorageMetadata(chunk.state["offsets"], chunk.state["sizes"])
-        for chunk in state["chunks"]
-    ]
-    return TensorStorageMetadata(TensorProperties(dtype=dtype), state["size"], chunks)
-
-
-def _index(state: dict[str, Any]) -> MetadataIndex:
-    return MetadataIndex(state["fqn"], state.get("offset"), state.get("index"))
-
-
-def _place(state: dict[str, Any]) -> Place:
-    if state.get("transform_descriptors"):
-        raise UnsupportedCheckpointError(
-            f"its values are transformed ({', '.join(state['transform_descriptors'])}); load it "
-            "with torch.distributed.checkpoint and save it plain"
+def _tensor(name: str, tensor: dcp_index.ShardedTensor) -> TensorStorageMetadata:
+    dtype = getattr(torch, tensor.dtype, None)
+    if dtype is None:
+        raise dcp_index.UnknownIndexError(
+            f"{name} is of torch.{tensor.dtype}, which this PyTorch lacks; load it with a newer one"
         )
-    return Place(state["relative_path"], state["offset"], state["length"])
+    chunks = [
+        ChunkStorageMetadata(torch.Size(chunk.offsets), torch.Size(chunk.shape))
+        for chunk in tensor.chunks
+    ]
+    return TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size(tensor.shape), chunks)

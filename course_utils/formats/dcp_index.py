@@ -5,6 +5,7 @@ write other values into them. Here the pickle is read without running it, and of
 what reading needs is taken. https://docs.pytorch.org/docs/stable/distributed.checkpoint.html
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +28,8 @@ _OTHERS = {
     "pathlib._local.Path", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
     "collections.OrderedDict",
 }  # fmt: skip
+
+_GETATTR = re.compile(r"(builtins|__builtin__)\.getattr$")
 
 
 class MalformedIndexError(ValueError):
@@ -108,13 +111,19 @@ def read_index(data: bytes) -> Index:
     foreign = sorted(name for name in map(str, content.globals) if not is_written_by_dcp(name))
     if foreign:
         raise ForeignNamesError(f"the index would import {', '.join(foreign[:3])}")
+    for call in content.calls:
+        if _GETATTR.match(describe(call.function)) and not _is_member_of_dcps(call.arguments):
+            raise ForeignNamesError(f"the index would call {describe(call.function)}")
     root = content.root
     if not isinstance(root, Call) or _name(root) != "Metadata" or not isinstance(root.state, dict):
         raise MalformedIndexError("it holds no index")
     try:
         return _index(root.state, len(data))
     except (KeyError, TypeError, AttributeError, IndexError, MalformedPickleError) as error:
-        reason = f"it is laid out in a way that is not known here ({error!r})"
+        reason = (
+            f"it is laid out in a way that is not known here ({error!r}); load it with the PyTorch "
+            "that wrote it"
+        )
         raise UnknownIndexError(reason) from None
 
 
@@ -123,6 +132,11 @@ def is_written_by_dcp(name: str) -> bool:
     module, _, member = name.rpartition(".")
     is_dtype = module == "torch" and member in ITEMSIZE
     return is_dtype or name in _OTHERS or (name.startswith(DCP) and member.isidentifier())
+
+
+def _is_member_of_dcps(arguments: Any) -> bool:
+    """Whether it is a member of an enumeration, as Python 3.11.0 to 3.11.3 pickles one."""
+    return isinstance(arguments, tuple) and describe(arguments[0]).startswith(DCP)
 
 
 def _index(state: dict[str, Any], length: int) -> Index:

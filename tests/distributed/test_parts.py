@@ -456,7 +456,7 @@ def test_values_that_are_stored_in_an_unknown_way_are_refused_and_not_called_dam
         place.transform_descriptors = ["zstd"]
     path.write_bytes(pickle.dumps(metadata))
     recommit(checkpoint)
-    with pytest.raises(UnsupportedCheckpointError, match=r"transformed \(zstd\)"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"transformed \('zstd'\)"):
         load_sharded(tmp_path, new_run())
 
 
