@@ -1,0 +1,126 @@
+"""What few runs have, and would miss: each of these is dropped by a change of one line."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import lr_scheduler as schedules
+
+from course_utils.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.errors import MismatchedCheckpointError
+from course_utils.resume import TrainState, differences, seed_everything
+
+
+def new_state(seed=0, model=None, make=torch.optim.SGD, **parts):
+    seed_everything(seed)
+    model = model() if model else nn.Linear(2, 2)
+    return TrainState(model, make(model.parameters(), lr=0.1), **parts)
+
+
+def train(state, steps=1):
+    for _ in range(steps):
+        for parameter in state.model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        state.optimizer.step()
+        state.optimizer.zero_grad()
+    return state
+
+
+class Versioned(nn.Linear):
+    """A layer that asks a state for its version, as BatchNorm does."""
+
+    _version = 3
+
+    def __init__(self):
+        super().__init__(2, 2)
+        self.found = None
+
+    def _load_from_state_dict(self, state, prefix, metadata, *others):
+        self.found = metadata.get("version")
+        super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+def test_a_layer_is_told_the_version_that_its_state_was_saved_with(tmp_path):
+    save_checkpoint(tmp_path / "state.pt", new_state(model=Versioned).state_dict())
+    again = new_state(9, Versioned)
+    again.load_state_dict(load_checkpoint(tmp_path / "state.pt"))
+    assert again.model.found == 3
+
+
+class InPlace(torch.optim.SGD):
+    """An optimizer that writes into what it has, as one on a GPU with graphs does."""
+
+    def load_state_dict(self, state):
+        for number, parameter in enumerate(self.param_groups[0]["params"]):
+            moments = state["state"][number]["momentum_buffer"]
+            self.state[parameter]["momentum_buffer"].copy_(moments)
+
+
+class Fails:
+    """A part that cannot be restored."""
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        raise OSError("gone")
+
+
+class FailsLast(Fails):
+    """One that is restored after the optimizer."""
+
+    optimizer = None
+
+
+@pytest.mark.parametrize("kind", [InPlace, torch.optim.SGD])
+def test_an_optimizer_that_writes_in_place_is_put_back_too(kind):
+    def new(seed, scheduler):
+        state = new_state(seed, make=lambda p, lr: kind(p, lr=lr, momentum=0.9))
+        return train(TrainState(state.model, state.optimizer, scheduler=scheduler), seed)
+
+    saved, victim = new(1, FailsLast()).state_dict(), new(5, FailsLast())
+    before = copy.deepcopy(victim.state_dict())
+    with pytest.raises(MismatchedCheckpointError, match=r"scheduler could not .*gone"):
+        victim.load_state_dict(saved)
+    assert differences(before, victim.state_dict()) == []
+    assert differences(saved["optimizer"]["state"], before["optimizer"]["state"])
+
+
+def test_moments_of_a_parameter_that_is_not_there_are_refused():
+    saved = copy.deepcopy(train(new_state(make=torch.optim.Adam)).state_dict())
+    saved["optimizer"]["state"][99] = saved["optimizer"]["state"][0]
+    with pytest.raises(MismatchedCheckpointError, match=r"optimizer\.state\.99 belongs to no"):
+        new_state(9, make=torch.optim.Adam).load_state_dict(saved)
+
+
+class Twins(nn.Module):
+    """Two names that are one without what wrappers add."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.ModuleDict({"module": nn.Linear(2, 2)})
+        self.a.weight = nn.Parameter(torch.randn(2, 2))
+
+
+def test_names_that_are_one_without_wrappers_are_kept_apart():
+    saved, again = copy.deepcopy(new_state(model=Twins).state_dict()), new_state(9, Twins)
+    assert differences(saved["model"]["a.weight"], saved["model"]["a.module.weight"])
+    again.load_state_dict(saved)
+    assert differences(saved, again.state_dict()) == []
+
+
+def test_a_kept_learning_rate_reaches_schedulers_inside_others():
+    def new(lr, seed=0):
+        model = nn.Linear(2, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        inside = [schedules.LambdaLR(optimizer, lambda step: 0.5**step) for _ in range(2)]
+        scheduler = schedules.SequentialLR(optimizer, inside, [50])
+        return TrainState(model, optimizer, scheduler=scheduler)
+
+    saved, other = new(0.1).state_dict(), new(0.2, seed=9)
+    with pytest.warns(UserWarning, match="lr is 0.1 in the checkpoint and 0.2 here; this run's"):
+        other.load_state_dict(saved, keep=["optimizer"])
+    train(other)
+    other.scheduler.step()
+    assert other.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)  # half of 0.2
