@@ -59,10 +59,9 @@ class ShardedRun(TrainState):
         for name in self._optimizers():
             state[name] = _by_name(name, self._things()[name], state[name], order[name])
         for name in self.modules():
-            state[name] = {without_wrappers(key): value for key, value in state[name].items()}
+            state[name] = _bare(name, state[name])
         if "gradients" in state:
-            pairs = state["gradients"].items()
-            state["gradients"] = {without_wrappers(name): value for name, value in pairs}
+            state["gradients"] = _bare("gradients", state["gradients"])
         return state | {"rng": {str(rank()): state["rng"]}}
 
     def load_by_name(self, state: dict[str, Any], keep: Collection[str]) -> None:
@@ -136,6 +135,20 @@ def named_here(module: nn.Module, saved: Mapping[str, Any]) -> Any:
     named: Any = OrderedDict((here.get(key, key), value) for key, value in saved.items())
     named._metadata = mine._metadata
     return named
+
+
+def _bare(part: str, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by names without wrappers; two that would be one cannot be told apart."""
+    bare: dict[str, Any] = {}
+    for key, value in named.items():
+        name = without_wrappers(key)
+        if name in bare:
+            raise CheckpointWriteError(
+                f"{part}: {key} and another are both {name} without what wrappers add to names; "
+                "call one layer something else than 'module' or '_orig_mod'"
+            )
+        bare[name] = value
+    return bare
 
 
 def _by_name(part: str, optimizer: Optimizer, state: Any, order: list[list[str]]) -> dict[str, Any]:
