@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from course_utils.distributed import ShardedRun, load_sharded, load_sharded_model, save_sharded
-from course_utils.errors import CheckpointWriteError
+from course_utils.errors import CheckpointWriteError, MismatchedCheckpointError
 from course_utils.resume import ResumableSampler, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
@@ -61,3 +61,20 @@ def test_two_names_that_are_one_without_wrappers_are_refused_when_saved(tmp_path
     with pytest.raises(CheckpointWriteError, match=r"model: first\._orig_mod\.weight and another"):
         save_sharded(tmp_path, 1, run)
     assert not any(tmp_path.iterdir())
+
+
+def with_empty_groups(seed, *rates):
+    torch.manual_seed(seed)
+    model = nn.Linear(2, 2)
+    empty = [{"params": [], "lr": rate} for rate in rates]
+    optimizer = torch.optim.SGD([{"params": model.parameters()}, *empty], lr=0.1)
+    return ShardedRun(model, optimizer, ResumableSampler(2))
+
+
+def test_groups_that_hold_the_same_are_told_apart_by_their_place(tmp_path):
+    save_sharded(tmp_path, 1, with_empty_groups(0, 0.2, 0.3))
+    again = with_empty_groups(9, 0.2, 0.3)
+    load_sharded(tmp_path, again)
+    assert [group["lr"] for group in again.optimizer.param_groups] == [0.1, 0.2, 0.3]
+    with pytest.raises(MismatchedCheckpointError, match="groups hold other parameters"):
+        load_sharded(tmp_path, with_empty_groups(9, 0.2))

@@ -124,3 +124,17 @@ def test_a_kept_learning_rate_reaches_schedulers_inside_others():
     train(other)
     other.scheduler.step()
     assert other.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)  # half of 0.2
+
+
+@pytest.mark.parametrize("name", ["reader", "scheduler", "sampler", "scaler"])
+def test_numbers_that_a_part_draws_when_it_is_restored_are_not_missed(name):
+    class Draws:
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            torch.rand(1)
+
+    saved = copy.deepcopy(new_state(**{name: Draws()}).state_dict())
+    new_state(9, **{name: Draws()}).load_state_dict(saved)
+    assert torch.equal(torch.get_rng_state(), saved["rng"]["torch"])
