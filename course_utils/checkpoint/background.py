@@ -137,6 +137,8 @@ class _Save:
             self.path = self._work()
         except BaseException as error:
             self.error = error
+            if not threading.main_thread().is_alive():  # nobody will ask: let Python print it
+                raise
         finally:
             self.ended.set()
 

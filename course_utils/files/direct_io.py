@@ -136,17 +136,24 @@ class _Disk:
         self._error: BaseException | None = None
         self._aborted = False
         self._thread: threading.Thread | None = None
+        self._alone = False  # whether blocks are written by whoever hands them over
         self._ended = threading.Event()  # an interrupted join would leave the thread as if ended
 
     def write(self, position: int, block: memoryview) -> None:
         """Have a block written; the first one starts the thread."""
         self._raise_error()
-        if self._thread is None:
+        if self._thread is None and not self._alone:
             self._thread = threading.Thread(
                 target=self._write_blocks, name="checkpoint-writer", daemon=True
             )
-            self._thread.start()
-        self._full.put((position, block))
+            try:
+                self._thread.start()
+            except RuntimeError:  # none to be had; Python 3.12.1 starts none while it exits
+                self._thread, self._alone = None, True
+        if self._alone:
+            self._write_block(position, block)
+        else:
+            self._full.put((position, block))
 
     def written(self) -> memoryview:
         """Return a block that has been written."""
@@ -155,8 +162,9 @@ class _Disk:
 
     def finish(self) -> None:
         """Wait until all is written."""
-        self._full.put(None)
-        self._ended.wait()
+        if not self._alone:
+            self._full.put(None)
+            self._ended.wait()
         self._raise_error()
 
     def abort(self, *, wait: bool = True) -> None:
@@ -176,15 +184,17 @@ class _Disk:
         """Write what comes until None does; after an error only give the blocks back."""
         try:
             while job := self._full.get():
-                position, block = job
-                try:
-                    self._write(position, block)
-                except BaseException as error:
-                    self._error = error
-                self._free.put(block)
+                self._write_block(*job)
         finally:
             self._file.close()
             self._ended.set()
+
+    def _write_block(self, position: int, block: memoryview) -> None:
+        try:
+            self._write(position, block)
+        except BaseException as error:
+            self._error = error
+        self._free.put(block)
 
     def _write(self, position: int, data: memoryview) -> None:
         while data and not self._aborted and not self._error:

@@ -154,6 +154,41 @@ def test_a_save_in_progress_is_completed_when_the_interpreter_exits(tmp_path):
     assert torch.equal(state["weight"], torch.arange(10_000_000))
 
 
+def test_an_error_after_the_main_thread_has_ended_is_printed(tmp_path):
+    code = (
+        "import sys, threading, torch\n"
+        "from course_utils.checkpoint import AsyncCheckpointer, CheckpointManager, save\n"
+        "def full(*_):\n"
+        "    threading.main_thread().join()\n"
+        "    raise OSError(28, 'No space left on device')\n"
+        "save._write_archive = full\n"
+        "AsyncCheckpointer(CheckpointManager(sys.argv[1])).save({'weight': torch.ones(3)}, 1)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "disk is full" in run.stderr
+    assert list(tmp_path.glob("*.pt")) == []
+
+
+def test_without_a_thread_to_be_had_the_writer_does_the_work_itself(tmp_path, monkeypatch):
+    """As on Python 3.12.1, which starts no thread while it exits."""
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "checkpoint-writer":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    state = {"weight": torch.arange(10_000_000)}
+    path = saving.save_checkpoint(tmp_path / "a.pt", state)
+    assert torch.equal(load_checkpoint(path)["weight"], state["weight"])
+    monkeypatch.setattr(os, "pwrite", lambda *_: 0)
+    with pytest.raises(CheckpointWriteError, match="input/output error"):
+        saving.save_checkpoint(path, {"weight": torch.zeros(10_000_000)})
+    assert torch.equal(load_checkpoint(path)["weight"], state["weight"])
+
+
 def test_the_copy_waits_for_every_device_that_holds_a_part(monkeypatch):
     """Devices of other kinds are stood in for: no GPU has seen this."""
     waited = []
