@@ -55,6 +55,15 @@ def finish(scratch: Path) -> None:
     print(f"{scratch.as_posix()} is gone. The lesson's first cell makes it again.")
 
 
+def fresh(path: Path) -> Path:
+    """Return a path at which nothing is: what a cell wrote there when it ran before is removed."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    return path
+
+
 def show_source(*objects: Callable[..., Any] | type) -> None:
     """Show the package's own code of functions or classes, so text and code cannot drift."""
     for thing in objects:

@@ -27,10 +27,10 @@
 # | [05 TorchScript (legacy)](05_torchscript.ipynb) | to run a model from C++, without Python | 45 | [54](exercises/05_torchscript.ipynb) |
 # | [06 Files you should not trust](06_untrusted_files.ipynb) | what a file can do to you, and how to look first | 40 | [55](exercises/06_untrusted_files.ipynb) |
 # | [07 Checkpoints that survive](07_checkpoints_that_survive.ipynb) | to save through crashes and full disks, fast | 45 | [72](exercises/07_checkpoints_that_survive.ipynb) |
-# | [08 Many processes](08_many_processes.ipynb) | to save from several processes and load into another number | 50 | [55](exercises/08_many_processes.ipynb) |
+# | [08 Many processes](08_many_processes.ipynb) | to save from several processes and load into another number | 50 | [95](exercises/08_many_processes.ipynb) |
 # | [09 After TorchScript](09_after_torchscript.ipynb) | which format to choose today | 50 | [59](exercises/09_after_torchscript.ipynb) |
 # | [10 Your framework's checkpoint](10_your_frameworks_checkpoint.ipynb) | what frameworks save, and whether their runs resume | 40 | [60](exercises/10_your_frameworks_checkpoint.ipynb) |
-# | together | | 465 | 597 |
+# | together | | 465 | 637 |
 #
 # Minutes for a lesson are for reading, running and predicting.
 #

@@ -151,15 +151,15 @@ with lesson.expect_error(torch.jit.TracingCheckError, match="Tracing failed sani
 # %%
 from course_utils.errors import DisagreementError
 
-(scratch / "branch.pt").unlink(missing_ok=True)
+branch = lesson.fresh(scratch / "branch.pt")
 with lesson.expect_error(DisagreementError):
-    export_script(traps.BranchOnData(), positive, scratch / "branch.pt")
+    export_script(traps.BranchOnData(), positive, branch)
 print("files written:", [path.name for path in scratch.glob("branch*")])
-assert not (scratch / "branch.pt").exists()
+assert not branch.exists()
 
 # %%
-export_script(traps.BranchOnData(), positive, scratch / "branch.pt", mode="script")
-print(load_script(scratch / "branch.pt").module(negative).tolist())
+export_script(traps.BranchOnData(), positive, branch, mode="script")
+print(load_script(branch).module(negative).tolist())
 
 # %%
 lesson.show_source(export_script)

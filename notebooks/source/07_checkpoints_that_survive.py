@@ -32,7 +32,6 @@
 
 # %%
 import os
-import shutil
 import signal
 import time
 import warnings
@@ -208,8 +207,7 @@ import torch.distributed.checkpoint as dcp
 
 from course_utils.lessons.faults import count_calls
 
-weights, folder = {"weight": torch.ones(1000)}, scratch / "counted"
-shutil.rmtree(folder, ignore_errors=True)
+weights, folder = {"weight": torch.ones(1000)}, lesson.fresh(scratch / "counted")
 folder.mkdir()
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -416,7 +414,7 @@ with lesson.expect_error(DamagedCheckpointError):
 # folder is the list, and nothing can disagree with it.
 
 # %%
-run = scratch / "run"
+run = lesson.fresh(scratch / "run")
 manager = CheckpointManager(run, keep_last=2, keep_best=1)
 present = []
 for step, score in zip(
@@ -595,10 +593,10 @@ def train(save, steps=16, every=4):
 
 
 timelines = {}
-with_waiting = CheckpointManager(scratch / "synchronous", keep_last=4)
+with_waiting = CheckpointManager(lesson.fresh(scratch / "synchronous"), keep_last=4)
 timelines["synchronous"] = train(with_waiting.save)
 
-in_background = CheckpointManager(scratch / "asynchronous", keep_last=4)
+in_background = CheckpointManager(lesson.fresh(scratch / "asynchronous"), keep_last=4)
 with AsyncCheckpointer(in_background) as checkpointer:
     timelines["asynchronous"] = train(checkpointer.save)
 

@@ -69,7 +69,7 @@ lesson.show_source(distributed_worker.new_run)
 # </details>
 
 # %%
-run_folder = scratch / "run"
+run_folder = lesson.fresh(scratch / "run")
 done = launch("course_utils.lessons.worker", run_folder, "--steps=8", ranks=2)
 print(done)
 assert done.status == 0
@@ -99,10 +99,7 @@ lesson.show_source(plain_dcp.main)
 # `set_state_dict` puts it back.
 
 # %%
-import shutil
-
-plain = scratch / "plain"
-shutil.rmtree(plain, ignore_errors=True)
+plain = lesson.fresh(scratch / "plain")
 for action, ranks in (("save", 2), ("load", 3)):
     done = launch("course_utils.lessons.plain_dcp", plain, action, ranks=ranks)
     print(f"{action} with {ranks} ranks:\n{done}\n")
@@ -115,9 +112,8 @@ for action, ranks in (("save", 2), ("load", 3)):
 # In the background, the same is `dcp.async_save`. It copies the state and returns a future:
 
 # %%
-done = launch(
-    "course_utils.lessons.plain_dcp", scratch / "plain 2", "save in the background", ranks=2
-)
+again = lesson.fresh(scratch / "plain again")
+done = launch("course_utils.lessons.plain_dcp", again, "save in the background", ranks=2)
 print(done)
 assert done.status == 0
 
@@ -129,6 +125,7 @@ assert done.status == 0
 # %%
 import warnings
 
+import torch
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
 from torch.distributed.checkpoint import HuggingFaceStorageWriter
@@ -141,7 +138,7 @@ model = MLP()
 dcp.load({"model": model.state_dict()}, checkpoint_id=plain)  # fills the model's own tensors
 print(f"sum of the head's weight: {model.head.weight.sum().item():.6f}")
 
-shards = scratch / "for the hub"
+shards = lesson.fresh(scratch / "for the hub")
 dcp.save(model.state_dict(), storage_writer=HuggingFaceStorageWriter(path=str(shards)))
 print(sorted(path.name for path in shards.iterdir()))
 written = load_file(shards / "model-00001-of-00001.safetensors")
@@ -149,18 +146,55 @@ print({name: tuple(tensor.shape) for name, tensor in written.items()})
 assert all((written[name] == tensor).all() for name, tensor in model.state_dict().items())
 
 # %% [markdown]
+# Names decide what is loaded. A tensor in the folder that your state does not name is passed over **without a
+# word**; a name that the folder lacks is an error. So look first. A reader lists the folder's names:
+
+# %%
+names = dcp.FileSystemReader(plain).read_metadata().state_dict_metadata
+print(len(names), "names:", *(name for name in names if "head" in name), "…", sep="\n  ")
+head = {"head.weight": torch.zeros(10, 32)}
+dcp.load({"model": head}, checkpoint_id=plain)
+print(f"asked for 1 of them, and got it: {head['head.weight'].sum().item():.6f}")
+assert torch.equal(head["head.weight"], model.head.weight)
+
+# %% [markdown]
+# Any object with `state_dict` and `load_state_dict` (the protocol `Stateful`) may stand in the state: DCP
+# calls both itself. So what is no tensor comes along, and finds its way back:
+
+
+# %%
+class Place:
+    """The place in the data, counted in images."""
+
+    def __init__(self, images=0):
+        self.images = images
+
+    def state_dict(self):
+        return {"images": self.images}
+
+    def load_state_dict(self, state):  # the dictionary of state_dict, filled
+        self.images = state["images"]
+
+
+folder = lesson.fresh(scratch / "place")
+dcp.save({"place": Place(300)}, checkpoint_id=folder)
+place = Place()
+dcp.load({"place": place}, checkpoint_id=folder)
+print("images:", place.images)
+assert place.images == 300
+
+# %% [markdown]
 # What else to know of the library's side:
 #
 # - `StateDictOptions(full_state_dict=True, cpu_offload=True)` in `get_state_dict` gathers everything on
 #   the CPU: for a model that fits into one process, and for `torch.save`.
-# - Any object with `state_dict` and `load_state_dict` (the protocol `Stateful`) may stand in the state:
-#   DCP calls them itself. So a sampler or a scheduler comes along.
-# - Before the first step an optimizer has no state, so `get_state_dict` makes one, by a step with zero
-#   gradients and rate 0. Adam's counter then says 1. When you load, this is overwritten.
-# - Names are matched. A tensor in the file that your state does not name is **ignored without a word**; a
-#   name that the file lacks is an error.
+# - Before the first step an optimizer's own `state_dict` has no moments: `dcp.load` finds nothing to fill, and
+#   the moments in the folder are passed over. `get_state_dict` makes them first, by a step with zero gradients
+#   and rate 0. Adam's counter then says 1. When you load, this is overwritten.
+# - A learning rate is no tensor. `dcp.load` puts it into the dictionary, and only `set_state_dict` brings it
+#   into the optimizer.
 #
-# **Try it:** load only `{"model": {"head.bias": torch.zeros(10)}}` from the folder.
+# **Try it:** load `{"model": {"head.weight": torch.zeros(10, 31)}}`. Who tells you that the shape is another?
 
 # %% [markdown]
 # ## 3. One file a rank, and an index
@@ -224,7 +258,7 @@ assert [pieces for _, _, pieces in rows] == [2, 2, 2, 1]
 
 # %%
 for ranks in (3, 4):
-    copy = scratch / f"loaded by {ranks}"
+    copy = lesson.fresh(scratch / f"loaded by {ranks}")
     options = [f"--copy-to={copy}", "--steps=8"]
     done = launch("course_utils.lessons.worker", run_folder, *options, ranks=ranks)
     print(done, "\n")
@@ -234,8 +268,6 @@ for ranks in (3, 4):
 # This notebook is one process without any group. It loads too.
 
 # %%
-import torch
-
 from course_utils.checkpoint import load_checkpoint
 from course_utils.distributed import ShardedRun, load_sharded, save_sharded, to_one_file
 from course_utils.resume import ResumableSampler, differences
@@ -255,7 +287,7 @@ def state_of(folder):
 
 run = new_run()
 step = load_sharded(run_folder, run)
-save_sharded(scratch / "loaded by 1", step, run)
+save_sharded(lesson.fresh(scratch / "loaded by 1"), step, run)
 
 state_of_two = state_of(run_folder)
 saved = state_of_two["model"]
@@ -316,11 +348,12 @@ assert [n for _, n, _ in layouts[3]] == [11, 11, 10]
 
 # %% tags=["nbval-ignore-output"]
 import math
+import shutil
 
 ends = {}
 for ranks in (2, 3):
-    folder = scratch / f"continued by {ranks}"
-    shutil.copytree(run_folder, folder, dirs_exist_ok=True)
+    folder = lesson.fresh(scratch / f"continued by {ranks}")
+    shutil.copytree(run_folder, folder)
     done = launch("course_utils.lessons.worker", folder, "--steps=12", "--dropout=0", ranks=ranks)
     assert done.status == 0, done
     to_one_file(folder, scratch / "end.pt", step=12)
@@ -385,6 +418,7 @@ def save_to_latest(value, file_system):
     dcp.save(state, storage_writer=writer)
 
 
+lesson.fresh(scratch / "latest")
 save_to_latest(1.0, FileSystem())
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="Detected an existing checkpoint")
@@ -454,8 +488,7 @@ assert load_sharded(run_folder, new_run()) == 8
 # DCP stores no checksum. We flip one bit in the middle of a weight, and let DCP load it.
 
 # %%
-damaged = scratch / "damaged"
-shutil.rmtree(damaged, ignore_errors=True)
+damaged = lesson.fresh(scratch / "damaged")
 shutil.copytree(run_folder, damaged)
 checkpoint = damaged / "step-00000008"
 index = read_index(checkpoint / ".metadata")
@@ -528,6 +561,7 @@ large_run.optimizer.step()
 state_bytes = 3 * sum(p.nbytes for p in large.parameters())
 
 waits = {"save_sharded": [], "AsyncSaver.save": []}
+lesson.fresh(scratch / "large")
 with AsyncSaver(scratch / "large") as saver:
     for step in (1, 3, 5):
         start = time.perf_counter()
@@ -567,6 +601,7 @@ lesson.show_table(
 run = new_run()
 load_sharded(run_folder, run, step=8)
 moment = run.model.head.weight.detach().clone()
+lesson.fresh(scratch / "moment")
 with AsyncSaver(scratch / "moment") as saver:
     saver.save(8, run)
     with torch.no_grad():
@@ -591,7 +626,7 @@ from course_utils.distributed import from_one_file, load_sharded_model
 
 to_one_file(run_folder, scratch / "model.safetensors", step=8)
 published = load_file(scratch / "model.safetensors")
-from_one_file(scratch / "model.safetensors", scratch / "back", step=0)
+from_one_file(scratch / "model.safetensors", lesson.fresh(scratch / "back"), step=0)
 model = MLP()
 load_sharded_model(scratch / "back", model)
 back = model.state_dict()

@@ -6,7 +6,7 @@
 # was expected and what came. Each new mistake earns one more hint. If you give up,
 # `solution("08.1")` in a cell of your own shows the answer.
 #
-# **Time:** 55 minutes. **Needs:** [the lesson](../08_many_processes.ipynb).
+# **Time:** 95 minutes. **Needs:** [the lesson](../08_many_processes.ipynb).
 
 # %%
 from course_utils.grading import check, solution
@@ -98,6 +98,73 @@ def next_part(order, position, batch, ranks, rank):
 
 # %%
 check("08.4", next_part)
+
+# %% [markdown]
+# ## 08.5 Fill, and say what was left out
+#
+# *medium, 15 minutes*
+#
+# A run saved `{"model": …, "optimizer": …, "step": …}` with plain `dcp.save`. Write `fill(folder,
+# model)`, which takes the weights alone out of it, in one process and without a group.
+#
+# - The tensors of `model` are **filled**: they stay the same objects in the same memory, because an
+#   optimizer may hold them already.
+# - It returns a sorted list of the model's names in the folder that `model` does not have, without
+#   the `"model."` in front. DCP would pass them over without a word.
+# - If `model` has a name that the folder lacks, a `KeyError` comes.
+
+# %%
+import torch.distributed.checkpoint as dcp
+
+
+def fill(folder, model):
+    """Fill a model; return the names in the folder that it does not have."""
+    state = {"model": {name: tensor.clone() for name, tensor in model.state_dict().items()}}
+    dcp.load(state, checkpoint_id=folder)
+    return []
+
+# %%
+check("08.5", fill)
+
+# %% [markdown]
+# ## 08.6 A run that DCP can save
+#
+# *hard, 25 minutes*
+#
+# DCP calls `state_dict` and `load_state_dict` of an object itself. So a whole run can be one entry:
+#
+# ```python
+# dcp.save({"run": Run(model, optimizer, position=300)}, checkpoint_id=folder)
+#
+# run = Run(model, optimizer)  # in a new process: other weights, an optimizer that has made no step
+# dcp.load({"run": run}, checkpoint_id=folder)
+# run.position                 # 300
+# ```
+#
+# Write the class `Run`. `model` is spread with `fully_shard`, `position` is a number of images.
+#
+# - After loading, training goes on exactly, with the optimizer's moments and learning rates: a
+#   schedule had changed the rates before the save.
+# - The new process may give the parameters to its optimizer in another order: the moments must find
+#   theirs by name.
+# - Each rank saves what it has: what is a `DTensor` in the model or in its optimizer stays one.
+
+# %%
+class Run:
+    """Model, optimizer and place in the data, for DCP."""
+
+    def __init__(self, model, optimizer, position=0):
+        self.model, self.optimizer, self.position = model, optimizer, position
+
+    def state_dict(self):
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state):
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+# %%
+check("08.6", Run)
 
 # %% [markdown]
 # Back to [the lesson](../08_many_processes.ipynb).
