@@ -1072,6 +1072,10 @@ with lesson.show_warnings():
 print("restored:", list(state))
 
 # %% [markdown]
+# `restore` reads into new memory. A model that is built already can be filled where it is: `restore_checkpoint(path,
+# {"model": model})` compares every checksum, and then reads into the model's own parameters
+# ([lesson 04](04_map_location.ipynb), section 6).
+#
 # **Try it:** damage both of the last two. What does `restore` take, and is it the best?
 
 # %% [markdown]

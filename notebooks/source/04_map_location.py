@@ -501,12 +501,12 @@ lesson.show_table(
 # %% jupyter={"source_hidden": true}
 size = big_model.NBYTES
 fig, axis = plots.figure(7.5, 3.6)
-for phase, color, height in [("use", plots.GREY, 0.8), ("load", plots.BLUE, 0.45)]:
-    values = [peaks[way][phase] / size for way in peaks]
-    axis.barh(list(peaks), values, height=height, color=color)
-axis.axvline(1, color=plots.RED, lw=1.5, ls="--")
+used, loaded = ([phases[phase] / size for phases in peaks.values()] for phase in ("use", "load"))
+axis.barh(list(peaks), used, height=0.8, color=plots.GREY, label="with a forward pass")
+axis.barh(list(peaks), loaded, height=0.45, color=plots.BLUE, label="loading")
+axis.axvline(1, color=plots.RED, lw=1.5, ls="--", label="size of the model")
 axis.set(xlabel="peak of resident memory (1 = size of the model, 512 MiB)", xlim=(0, 2.2))
-axis.legend(["size of the model", "with a forward pass", "loading"], loc="lower right")
+axis.legend(loc="lower right")
 axis.invert_yaxis()
 plots.show(
     fig,
@@ -558,15 +558,12 @@ assert [parameter.data_ptr() for parameter in model.parameters()] == waiting
 
 # %% jupyter={"source_hidden": true}
 fig, axes = plots.figure(7.5, 1.9, ncols=2, sharey=True)
-for axis, values, label in zip(
-    axes,
-    (best.values(), [m / size for m in memory.values()]),
-    ("seconds", "memory (1 = model)"),
-    strict=True,
-):
-    axis.barh(list(ways), list(values), color=[plots.GREY, plots.BLUE])
-    axis.set(xlabel=label)
-axes[0].invert_yaxis()
+left, right = axes
+left.barh(list(ways), list(best.values()), color=[plots.GREY, plots.BLUE])
+left.set(xlabel="seconds, best of 3")
+right.barh(list(ways), [peak / size for peak in memory.values()], color=[plots.GREY, plots.BLUE])
+right.set(xlabel="peak memory (1 = size of the model)")
+left.invert_yaxis()
 plots.show(
     fig,
     alt="Two pairs of bars. The usual way takes twice the model's memory and more time; restoring "
@@ -687,13 +684,16 @@ def losses(early):
     return curve
 
 
-before, after = losses(early=True), losses(early=False)
-assert len(set(before)) == 1 and after[-1] < after[0] / 3
+curves = {"before": losses(early=True), "after": losses(early=False)}
+for when, curve in curves.items():
+    print(f"optimizer built {when:6} the load: loss {curve[0]:.1f} → {curve[-1]:.1f} in 40 steps;",
+          "different values:", len(set(curve)))  # fmt: skip
+assert len(set(curves["before"])) == 1 and curves["after"][-1] < curves["after"][0] / 3
 
 # %% jupyter={"source_hidden": true}
 fig, axis = plots.figure(7.5, 2.8)
-axis.plot(before, color=plots.RED, label="optimizer built before the load")
-axis.plot(after, color=plots.BLUE, label="optimizer built after it")
+axis.plot(curves["before"], color=plots.RED, label="optimizer built before the load")
+axis.plot(curves["after"], color=plots.BLUE, label="optimizer built after it")
 axis.set(xlabel="optimizer step", ylabel="training loss (nats)", ylim=(0, 2.6))
 axis.legend(loc="lower left")
 plots.show(
@@ -701,12 +701,6 @@ plots.show(
     alt="Training loss over 40 steps. The red line, optimizer built before the load, is perfectly flat "
     "at 2.3. The blue line, built after it, falls to about 0.1.",
     caption="No error, no warning: the red optimizer trains parameters that are no longer in the model.",
-)
-print(
-    f"built before: {before[0]:.1f} → {before[-1]:.1f} in 40 steps, different losses: {len(set(before))}"
-)
-print(
-    f"built after:  {after[0]:.1f} → {after[-1]:.1f} in 40 steps, different losses: {len(set(after))}"
 )
 
 # %% [markdown]

@@ -394,6 +394,9 @@ assert after_flip[30] < 0.5 < 0.9 < after_flip[0]
 # checksums to prevent it are in every `.pt` file: `torch.save` writes a CRC-32 for each record.
 # `torch.load` ignores them. Python's `zipfile` compares them if asked: `testzip()` returns the first record
 # that is damaged, or `None`. `load_checkpoint` compares them while it reads, and names the tensor.
+# `restore_checkpoint(path, {"model": model})`, which reads straight into a model that is there
+# ([lesson 04](04_map_location.ipynb), section 6), compares them all *before* the first byte goes
+# into the model: a damaged file changes nothing.
 
 # %%
 import zipfile

@@ -1,4 +1,5 @@
-"""The lessons as a learner meets them: the learner's copy, a real JupyterLab, Chromium, Run All.
+"""The lessons as a learner meets them: the learner's copy, a real JupyterLab, Chromium, Run All;
+and every page with what it shows when it has run. In the light and the dark theme, 1280 wide.
 
 Run by ``make test-browser``; screenshots are left in ``build/browser``.
 """
@@ -12,10 +13,12 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 from course_utils.authoring.contents import LESSONS as CONTENTS
-from course_utils.authoring.notebooks import NOTEBOOKS, read
+from course_utils.authoring.notebooks import NOTEBOOKS, all_notebooks, read
 from course_utils.lessons import learn
 
 pytestmark = pytest.mark.browser
@@ -40,6 +43,16 @@ SETTINGS = {
 }
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 LESSONS = [f"{lesson.slug}.ipynb" for lesson in CONTENTS]
+PAGES = [path.relative_to(NOTEBOOKS).as_posix() for path in all_notebooks()]
+RUN = "as it ran"  # a folder in the learner's copy with the executed notebooks
+WIDE = """
+() => [...document.querySelectorAll(".jp-OutputArea-output, .jp-MarkdownOutput")].flatMap(area =>
+  [...area.querySelectorAll("table, img, svg, figure, p, pre, progress")]
+    .filter(part => !part.closest(".highlight"))  // the course's code cards scroll
+    .filter(part => part.scrollWidth > part.clientWidth + 1 && part.tagName === "PRE"
+      || part.getBoundingClientRect().right > area.getBoundingClientRect().right + 1)
+    .map(part => part.tagName + ": " + (part.textContent || part.alt || "").slice(0, 80)))
+"""
 
 
 @pytest.fixture(scope="module", params=THEMES)
@@ -52,6 +65,7 @@ def lab(tmp_path_factory, theme):
     """The address of a JupyterLab in this theme that serves a learner's copy."""
     folder = tmp_path_factory.mktemp("lab")
     learn.refresh(folder / "mine")
+    _hand_out_as_it_ran(folder / "mine" / RUN, notary=folder / "data")
     settings = folder / "lab" / "settings"
     settings.mkdir(parents=True)
     themes = {"@jupyterlab/apputils-extension:themes": {"theme": THEMES[theme]}}
@@ -63,8 +77,9 @@ def lab(tmp_path_factory, theme):
     command = [sys.executable, "-m", "jupyterlab", *options.split()]
     command += [f"--notebook-dir={folder / 'mine'}", f"--LabApp.app_settings_dir={settings}"]
     environment = {
-        **learn.environment(folder / "mine"),
+        **learn.environment(),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
         "PYTHONPATH": str(NOTEBOOKS.parent),
     }
     with open(folder / "log", "wb") as log:
@@ -110,6 +125,21 @@ def test_run_all_cells_without_an_error(lab, browser, name, theme):
     page.close()
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_wider_than_the_page(lab, browser, name, theme):
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    page.goto(f"{lab}/lab/tree/{RUN}/{name}?reset", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
+    page.wait_for_selector(".jp-RenderedMarkdown h1", timeout=120_000)
+    page.wait_for_timeout(1000)
+    assert page.evaluate(WIDE) == []
+    pictures = page.locator(".jp-OutputArea-output img")
+    cells = [cell for cell in read(NOTEBOOKS / name).cells if cell.cell_type == "code"]
+    assert pictures.count() == sum(str(cell.outputs).count("<img ") for cell in cells)
+    _walk(page, f"{name.removesuffix('.ipynb').replace('/', '-')}-as-it-ran-{theme}")
+    page.close()
+
+
 def test_instructors_tools_are_not_there_and_ckpt_is(lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(f"{lab}/lab/tree/{LESSONS[0]}?reset", wait_until="domcontentloaded")
@@ -146,6 +176,17 @@ def _walk(page, title):
         panel.evaluate("(element, top) => element.scrollTo(0, top)", top)
         page.wait_for_timeout(300)
         page.screenshot(path=SHOTS / f"{title}-{number:02}.png")
+
+
+def _hand_out_as_it_ran(folder, notary):
+    """Copy the executed notebooks, signed, so that JupyterLab shows their HTML."""
+    notary.mkdir()
+    signs = NotebookNotary(data_dir=str(notary))
+    for name in PAGES:
+        notebook = read(NOTEBOOKS / name)
+        signs.sign(notebook)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, folder / name)
 
 
 def _wait_for(address, server, log, seconds=60):
