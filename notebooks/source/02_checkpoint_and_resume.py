@@ -625,6 +625,8 @@ assert after_override(SCHEDULES["LambdaLR"], False) > 0.6
 # %% [markdown]
 # Three schedules go on from the rate they find. `LambdaLR` computes each rate anew from its `base_lrs`, and
 # brings the old one back. So override both. (LambdaLR does not save its lambda either: build it in code.)
+# A cosine holds one rate more: `eta_min`, at which it ends. It is 0 here. Where it is not, a run that is to go
+# on with half the rate needs half of it, too.
 #
 # Faking progress with `last_epoch` instead of loading the state fails with an error everybody meets once:
 

@@ -219,14 +219,14 @@ assert all((answer == "loads") == (verdict == "plain data") for _, answer, verdi
 
 
 # %%
-def with_environment_variable(path):
+def with_environment_variable(path, **options):
     os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "Environment variable TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
             )
-            torch.load(path)
+            torch.load(path, **options)
     finally:
         del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
 
@@ -241,6 +241,9 @@ ways = {
     "torch.load(path, weights_only=False)": lambda path: torch.load(path, weights_only=False),
     "torch.load(path, pickle_module=pickle)": lambda path: torch.load(path, pickle_module=pickle),
     "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1": with_environment_variable,
+    "… and torch.load(path, weights_only=True)": lambda path: with_environment_variable(
+        path, weights_only=True
+    ),
     "safe_globals([what the error asks for])": with_safe_globals,
     "course_utils.load_checkpoint(path)": load_checkpoint,
     "course_utils.load_untrusted(path)": load_untrusted,
@@ -254,9 +257,13 @@ for way, load in ways.items():
         answer = f"{type(error).__name__}"
     rows.append((way, answer, "stolen" if attack_ran() else "safe"))
 lesson.show_table(rows, ["way to load", "what you see", "the secret"])
-assert [secret for *_, secret in rows] == ["safe", *["stolen"] * 4, "safe", "safe"]
+secrets = [secret for *_, secret in rows]
+assert secrets == ["safe", *["stolen"] * 3, "safe", "stolen", "safe", "safe"]
 
 # %% [markdown]
+# The environment variable replaces the *default*. Who writes `weights_only=True` gets it, whatever the
+# machine's settings are.
+#
 # `safe_globals` deserves a second look: torch's own error message suggests it, with the name already
 # filled in. It is right for a class you know. For a file you do not know, it is "click here to allow".
 #
@@ -499,8 +506,10 @@ assert all(answer and verdict == "would run code" for _, answer, verdict in rows
 # The weights may be safetensors and as harmless as can be: the code runs before they are read. The
 # same holds for `torch.hub.load`, which runs the repository's `hubconf.py`.
 #
-# And an honest file may be damaged. Lesson 07 flips one bit of it: that is what checksums are for. A
-# checksum stands against accidents, not against attackers, who compute a new one. To know that a
+# And an honest file may be damaged. Lesson 07 flips one bit of it: that is what checksums are for. Python's
+# `zipfile` compares a record's when it reads it: `archive.read(name)` raises `zipfile.BadZipFile` where the
+# bytes have changed, as `ZipFile(path)` does where it finds no directory. A checksum stands against
+# accidents, not against attackers, who compute a new one. To know that a
 # file is the one its author published, compare its SHA-256 with one from a place you trust.
 #
 # **Try it:** `pip install fickling` and let it write `disguised.pkl` as Python.

@@ -31,7 +31,8 @@ The schedule may be any of `LambdaLR`, `StepLR` and `CosineAnnealingLR`.
         "Loading overwrites what was set before: load both, change last.",
         "Some schedulers multiply the learning rate they find. `LambdaLR` computes it from its own "
         "starting values and overwrites yours.",
-        "`scheduler.base_lrs` holds those starting values, one for each group.",
+        "`scheduler.base_lrs` holds those starting values, one for each group. A cosine holds one "
+        "rate more: at which does it end?",
     ),
     starter='''
 def resume_scaled(optimizer, scheduler, checkpoint, factor):
