@@ -49,9 +49,12 @@ class Table:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = _cells("th", self.headers)
-        body = "".join(f"<tr>{_cells('td', row)}</tr>" for row in self.rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        """Put numbers to the right and text to the left: notebooks would put all to the right."""
+        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.headers)
+        sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]
+        lines = [("th", self.headers), *(("td", row) for row in self.rows)]
+        rows = "".join(f"<tr>{_cells(tag, cells, sides)}</tr>" for tag, cells in lines)
+        return f"<table>{rows}</table>"
 
 
 def printable(text: str) -> str:
@@ -118,7 +121,16 @@ def _chopped(word: str, width: int, length: Callable[[str], int]) -> list[str]:
     return chop_cells(word, width)
 
 
-def _cells(tag: str, cells: list[str]) -> str:
+def _cells(tag: str, cells: list[str], sides: list[str]) -> str:
     import html  # 15 ms, for notebooks alone
 
-    return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return "".join(
+        f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
+        for cell, side in zip(cells, sides, strict=True)
+    )
+
+
+def _is_number(cell: str) -> bool:
+    import re
+
+    return bool(re.fullmatch(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?|", cell))

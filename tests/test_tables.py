@@ -1,5 +1,7 @@
 """Tables read well as text, and escape what they show as HTML."""
 
+import re
+
 import pytest
 
 from course_utils.tables import Table
@@ -15,6 +17,12 @@ def test_html_escapes_cells():
     assert "&lt;script&gt;" in html
     assert "a &amp; b" in html
     assert "<script>" not in html
+
+
+def test_numbers_go_right_and_words_left():
+    shown = Table([("a", "1,024", "3 %"), ("b", "", "x")], ["name", "bytes", "part"])._repr_html_()
+    sides = re.findall(r'<t[hd] style="text-align:(\w+)">', shown)
+    assert sides == ["left", "right", "left"] * 3
 
 
 def test_a_table_without_rows_shows_its_headers():

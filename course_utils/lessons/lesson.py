@@ -165,7 +165,7 @@ def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]
 
 def show_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
     """Show rows as a table: HTML in a notebook, aligned text elsewhere."""
-    display(_Aligned(rows, headers))
+    display(Table(rows, headers))
 
 
 def progress(items: Sequence[T], label: str) -> Iterator[T]:
@@ -179,28 +179,6 @@ def progress(items: Sequence[T], label: str) -> Iterator[T]:
 
 def _bar(done: int, total: int) -> str:
     return f'<progress value="{done}" max="{total}"></progress> {done} of {total}'
-
-
-class _Aligned(Table):
-    """A table for notebooks, whose own style puts all to the right: there only numbers go."""
-
-    def _repr_html_(self) -> str:
-        columns = list(zip(*self.rows, strict=True)) or [()] * len(self.headers)
-        sides = ["right" if all(map(_is_number, column)) else "left" for column in columns]
-        lines = [("th", self.headers), *(("td", row) for row in self.rows)]
-        rows = "".join(f"<tr>{_row(tag, cells, sides)}</tr>" for tag, cells in lines)
-        return f"<table>{rows}</table>"
-
-
-def _row(tag: str, cells: Sequence[str], sides: Sequence[str]) -> str:
-    return "".join(
-        f'<{tag} style="text-align:{side}">{html.escape(cell)}</{tag}>'
-        for cell, side in zip(cells, sides, strict=True)
-    )
-
-
-def _is_number(cell: str) -> bool:
-    return bool(re.fullmatch(r"[-+]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?|", cell))
 
 
 def _print_folded(text: str, width: int = 100) -> None:

@@ -45,7 +45,7 @@ def main(folder: str, action: str) -> None:
         print("training goes on")
         written.result()
     else:
-        dcp.load(state, checkpoint_id=folder)  # fills the tensors of the state, each rank its part
+        dcp.load(state, checkpoint_id=folder)  # fills the state, each rank its part
         set_state_dict(
             model, optimizer, model_state_dict=model_state, optim_state_dict=optimizer_state
         )

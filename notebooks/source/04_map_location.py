@@ -516,7 +516,9 @@ plots.show(
     caption="One model's size: what is assigned, or read into memory that is there, never copied.",
 )
 load = {way: round(phases["load"] / size, 1) for way, phases in peaks.items()}
-print("peak while loading, in model sizes:", load)
+print("peak while loading, in model sizes:")
+for way, sizes in load.items():
+    print(f"  {way:19}{sizes}")
 assert load["plain"] == load["mapped"] == 2 and load["meta_assign"] == load["checked"] == 1
 assert load["restored"] == 1
 assert load["meta_mapped_assign"] < 0.1 and peaks["meta_mapped_assign"]["use"] > 0.9 * size
@@ -562,7 +564,7 @@ left, right = axes
 left.barh(list(ways), list(best.values()), color=[plots.GREY, plots.BLUE])
 left.set(xlabel="seconds, best of 3")
 right.barh(list(ways), [peak / size for peak in memory.values()], color=[plots.GREY, plots.BLUE])
-right.set(xlabel="peak memory (1 = size of the model)")
+right.set(xlabel="peak memory (model sizes)")
 left.invert_yaxis()
 plots.show(
     fig,
@@ -698,9 +700,10 @@ axis.set(xlabel="optimizer step", ylabel="training loss (nats)", ylim=(0, 2.6))
 axis.legend(loc="lower left")
 plots.show(
     fig,
-    alt="Training loss over 40 steps. The red line, optimizer built before the load, is perfectly flat "
-    "at 2.3. The blue line, built after it, falls to about 0.1.",
-    caption="No error, no warning: the red optimizer trains parameters that are no longer in the model.",
+    alt="Training loss over 40 steps. One line, optimizer built before the load, is perfectly flat "
+    "at 2.3. The other, built after it, falls to about 0.1.",
+    caption="No error, no warning: the optimizer of the flat line trains parameters that are no longer "
+    "in the model.",
 )
 
 # %% [markdown]

@@ -108,9 +108,9 @@ axis.set(
 axis.set_yticks([0, 1], ["save_checkpoint", "torch.save"])
 plots.show(
     fig,
-    alt="Two rows of marks from 5 to 95 percent. In the row of torch.save every mark is a red cross, "
-    "in the row of save_checkpoint every mark is a blue dot.",
-    caption="Red cross: no checkpoint is left. Blue dot: the old one is there, whole.",
+    alt="Two rows of marks from 5 to 95 percent. In the row of torch.save every mark is a cross, "
+    "in the row of save_checkpoint every mark is a dot.",
+    caption="Cross: no checkpoint is left. Dot: the old one is there, whole.",
 )
 assert {death.remains for death in deaths if death.saver == "torch.save"} == {"lost"}
 assert {death.remains for death in deaths if death.saver == "save_checkpoint"} == {"old"}

@@ -151,7 +151,8 @@ assert all((written[name] == tensor).all() for name, tensor in model.state_dict(
 
 # %%
 names = dcp.FileSystemReader(plain).read_metadata().state_dict_metadata
-print(len(names), "names:", *(name for name in names if "head" in name), "…", sep="\n  ")
+print(f"{len(names)} names, among them:")
+print(*(name for name in names if "head" in name), sep="\n")
 head = {"head.weight": torch.zeros(10, 32)}
 dcp.load({"model": head}, checkpoint_id=plain)
 print(f"asked for 1 of them, and got it: {head['head.weight'].sum().item():.6f}")

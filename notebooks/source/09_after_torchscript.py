@@ -492,9 +492,9 @@ torch.save(images[:4].clone(), scratch / "batch.pt")
 files = [scratch / name for name in ("fixed.pt2", "batch.pt", "model.pte")]
 ran = subprocess.run([sys.executable, "-c", EXECUTORCH, *files], capture_output=True, text=True)
 if "No module named 'executorch'" in ran.stderr:
-    print("Skipped: pip install executorch")
+    print("Skipped: `pip install executorch` brings it (300 MB).")
 else:
-    print(ran.stdout, f"{files[2].stat().st_size:,} bytes")
+    print(ran.stdout + f"{files[2].stat().st_size:,} bytes")
     assert ran.returncode == 0, ran.stderr
     assert float(ran.stdout.split("program: ")[1].split()[0]) < 1e-4
 
@@ -523,7 +523,7 @@ print("loaded where torchao is not imported:", *(l for l in other.stderr.splitli
 """
 ran = subprocess.run([sys.executable, "-c", TORCHAO, scratch], capture_output=True, text=True)
 if "No module named 'torchao'" in ran.stderr:
-    print("Skipped: pip install torchao")
+    print("Skipped: `pip install torchao` brings it.")
 else:
     print(ran.stdout)
     assert ran.returncode == 0 and "Int8Tensor" in ran.stdout, ran.stderr
@@ -575,17 +575,19 @@ print("outputs equal to the model's, bit for bit:", ", ".join(exact))
 assert max(apart.values()) < 1e-4 and smallest == "safetensors"
 
 # %% tags=["nbval-ignore-output"]
-print("largest difference of an output:", {name: f"{value:.0e}" for name, value in apart.items()})
+print("largest difference of an output:")
+for name, value in apart.items():
+    print(f"  {name:13}{value:.0e}")
 
 # %% tags=["nbval-ignore-output"] jupyter={"source_hidden": true}
-fig, axes = plots.figure(11, 3.4, ncols=4, sharey=True)
+fig, axes = plots.figure(8.5, 5.6, nrows=2, ncols=2, sharey=True)
 columns = [
     ("file size (kB)", [c.bytes / 1e3 for c in costs.values()]),
     ("save (s)", [c.save for c in costs.values()]),
     ("load (ms)", [c.load * 1e3 for c in costs.values()]),
     ("run 64 images (ms)", [c.run * 1e3 for c in costs.values()]),
 ]
-for axis, (label, values), color in zip(axes, columns, plots.COLORS, strict=False):
+for axis, (label, values), color in zip(axes.flat, columns, plots.COLORS, strict=False):
     axis.plot(values, list(costs), "o", ms=9, color=color)
     for place, value in enumerate(values):
         text = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
@@ -594,7 +596,7 @@ for axis, (label, values), color in zip(axes, columns, plots.COLORS, strict=Fals
         )
     axis.set(xlabel=label, xscale="log" if max(values) > 10 * min(values) else "linear")
     axis.margins(x=0.4, y=0.12)
-axes[0].invert_yaxis()
+axes[0, 0].invert_yaxis()
 plots.show(
     fig,
     alt="Four charts with one dot for each of six kinds of file. state_dict, safetensors and ONNX are small; AOTInductor has by far "

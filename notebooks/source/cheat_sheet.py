@@ -20,7 +20,7 @@
 # | load a huge model once | `with empty_parameters(): model = Net()`, then `load_into_meta(model, path)` |
 # | load an old file that is refused | `audit` it; then `safe_globals` for classes you know, or `ckpt convert` |
 # | **resume** | build model, optimizer, scheduler; then load all of them; `TrainState`, `CheckpointManager` |
-# | resume with another learning rate | set it in `param_groups` *and* in `scheduler.base_lrs` |
+# | resume with another learning rate | set it in `param_groups` *and* in `scheduler.base_lrs`; a cosine's `eta_min`, too |
 # | resume in the middle of an epoch | save the sampler's place; `ResumableSampler` |
 # | test a resume | train on; compare *states* with a run that was never stopped |
 # | **many processes** | `get_state_dict`, `dcp.save`; `dcp.load`, `set_state_dict` |

@@ -48,11 +48,13 @@ def test_warnings_are_printed_whole(capsys):
     ]
 
 
-def test_numbers_go_right_and_words_left():
-    shown = lesson._Aligned([("a", "1,024", "3 %"), ("b", "", "x")], ["name", "bytes", "part"])
-    row = shown._repr_html_().split("</tr>")[1]
-    sides = [cell.split('"')[1] for cell in row.split("<td ")[1:]]
-    assert sides == ["text-align:left", "text-align:right", "text-align:left"]
+def test_fresh_removes_what_a_cell_wrote_before(tmp_path):
+    folder = lesson.fresh(tmp_path / "run")
+    assert folder == tmp_path / "run"
+    (folder / "step").mkdir(parents=True)
+    assert not lesson.fresh(folder).exists()
+    folder.write_text("a file now")
+    assert not lesson.fresh(folder).exists()
 
 
 def test_code_scrolls_and_its_text_is_kept():

@@ -4,8 +4,7 @@ import copy
 
 import pytest
 
-from course_utils.authoring.contents import LESSONS
-from course_utils.authoring.notebooks import NOTEBOOKS, SOURCES, convert, execute
+from course_utils.authoring.notebooks import SOURCES, all_sources, convert, execute, target_of
 
 pytestmark = pytest.mark.torture
 AGAIN = "again"
@@ -30,10 +29,10 @@ def said(cell):
     return [text for text in texts if "IPython.core.display" not in text]
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.slug)
-def test_every_cell_says_the_same_again(lesson):
-    notebook = doubled(convert(SOURCES / f"{lesson.slug}.py"))
-    execute(notebook, NOTEBOOKS)
+@pytest.mark.parametrize("source", all_sources(), ids=lambda s: str(s.relative_to(SOURCES)))
+def test_every_cell_says_the_same_again(source):
+    notebook = doubled(convert(source))
+    execute(notebook, target_of(source).parent)
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     different = [
         f"{first.source}\n--- said\n{said(first)}\n--- and again\n{said(second)}"

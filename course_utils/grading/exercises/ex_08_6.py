@@ -28,9 +28,10 @@ DCP calls `state_dict` and `load_state_dict` of an object itself. So a whole run
 ```python
 dcp.save({"run": Run(model, optimizer, position=300)}, checkpoint_id=folder)
 
-run = Run(model, optimizer)  # in a new process: other weights, an optimizer that has made no step
+# In a new process: a new model, and an optimizer that has made no step.
+run = Run(model, optimizer)
 dcp.load({"run": run}, checkpoint_id=folder)
-run.position                 # 300
+run.position  # 300
 ```
 
 Write the class `Run`. `model` is spread with `fully_shard`, `position` is a number of images.
