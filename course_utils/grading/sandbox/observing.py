@@ -6,7 +6,6 @@ that decides about points is known here.
 
 import ast
 import os
-import random
 import shutil
 import tempfile
 import traceback
@@ -44,9 +43,10 @@ def observe(probe: Callable[[Any, Any], Any], answer: Any, question: Any) -> Obs
 def claim(probe: Callable[[Any, Any], Any], answer: Any, question: Any) -> bytes:
     """Do what `observe` does in a process that ends with the question; return the packed outcome.
 
-    Whoever forked the process has called `set_conditions`, which nothing here puts back.
+    The conditions are set after the fork, and nothing puts them back: set before, a copy that
+    makes a process group of torch.distributed dies.
     """
-    random.seed(0)  # Python gives its own generator a new seed after a fork
+    set_conditions()
 
     def run() -> Any:
         return pack({"status": "ran", "data": probe(answer, question), "error": ""})

@@ -1,6 +1,6 @@
 """Runs put together at random: those that can be saved, loaded by a new process.
 
-    python any_state.py FOLDER
+    python any_run.py FOLDER
 
 builds every run that was saved in FOLDER again with other weights, loads it, and prints those that
 do not load or come back as something else.

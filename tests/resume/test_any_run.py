@@ -3,20 +3,20 @@
 import subprocess
 import sys
 
-import any_state
+import any_run
 import pytest
-from any_state import KINDS
+from any_run import KINDS
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def assert_all_come_back(numbers, folder):
     """Save the runs of these numbers as both kinds, and load them in one new process."""
-    saved = [any_state.save(kind, n, folder) for n in numbers for kind in KINDS.values()]
+    saved = [any_run.save(kind, n, folder) for n in numbers for kind in KINDS.values()]
     # The others were refused: every hundredth value has no place in a safe file, and LBFGS none
     # in a sharded one.
     assert sum(saved) > 0.6 * len(saved)
-    command = [sys.executable, any_state.__file__, folder]
+    command = [sys.executable, any_run.__file__, folder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"{sum(saved)} runs came back"]
