@@ -252,7 +252,7 @@ for name, generator in (("global generator", None), ("its own generator", torch.
 # **accelerate**: the two lines of section 1.
 #
 # **Lightning** saves the state of callbacks. This one saves the place and the generators, in Lightning's own file. The
-# generators go back at the first batch, when everything that draws has drawn.
+# generators go back at the first batch, when everything that could draw has drawn.
 
 # %%
 lesson.show_source_of(
