@@ -19,8 +19,8 @@ from course_utils.formats.zip import Record
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-CHUNK = 4 << 20  # bytes of one task of a thread
-STEP = 256 << 10  # bytes read, then hashed, while they are in the processor's nearest cache
+SMALLEST, LARGEST = 4 << 20, 64 << 20  # bytes of one task of a thread
+STEP = 512 << 10  # bytes read, then hashed, while they are in the processor's nearest cache
 SMALL = 256 << 10  # up to so many bytes are not worth another thread
 THREADS = os.cpu_count() or 1
 ALONE = sys.platform == "emscripten"  # in a browser there is one thread, and no zlib-ng
@@ -96,8 +96,9 @@ class _Checksums:
         if record.size <= SMALL:
             return []
         stop = record.offset + record.size
-        starts = range(record.offset, stop, CHUNK)
-        lengths = [min(CHUNK, stop - start) for start in starts]
+        chunk = min(max(SMALLEST, record.size // (4 * THREADS)), LARGEST)
+        starts = range(record.offset, stop, chunk)
+        lengths = [min(chunk, stop - start) for start in starts]
         return [(n, pool.submit(self._hash, at, n)) for at, n in zip(starts, lengths, strict=True)]
 
     def _finish(self, record: Record, parts: list[tuple[int, "Future[int]"]]) -> Checksum:
@@ -105,8 +106,8 @@ class _Checksums:
             total = 0
             if not parts:
                 stop = record.offset + record.size
-                for start in range(record.offset, stop, CHUNK):
-                    total = self._hash(start, min(CHUNK, stop - start), total)
+                for start in range(record.offset, stop, SMALLEST):
+                    total = self._hash(start, min(SMALLEST, stop - start), total)
                 return total
             from zlib_ng.zlib_ng import crc32_combine
 

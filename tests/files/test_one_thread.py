@@ -13,7 +13,7 @@ def checked(tmp_path, monkeypatch):
 
     def checked(alone, damage=None):
         monkeypatch.setattr(contents, "ALONE", alone)
-        monkeypatch.setattr(contents, "CHUNK", 300_001)
+        monkeypatch.setattr(contents, "SMALLEST", 300_001)
         if damage is not None:
             data = bytearray(path.read_bytes())
             data[contents.open_contents(path).records["data/0"].offset + damage] ^= 4
