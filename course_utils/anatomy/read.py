@@ -5,7 +5,7 @@ from torch import Tensor
 
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.open_file import OpenFile
-from course_utils.files.read_back import pieces_of
+from course_utils.files.read_back import crc32_of
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import Contents
 from course_utils.formats.source import Source
@@ -72,10 +72,7 @@ def read_tensor(contents: Contents, info: TensorInfo, verify: bool) -> Tensor:
 def _verify_blocks(contents: Contents, info: TensorInfo) -> None:
     """Verify what a tensor was put together from."""
     for file, record in contents.blocks.get(info.record or "", ()):
-        total = 0
-        for piece in pieces_of(file, record):
-            total = crc32(piece, total)
-        if problem := problem_of(record, total):
+        if problem := problem_of(record, crc32_of(file, record)):
             raise DamagedCheckpointError(
                 f"{file.path}: record {record.name} (tensor {info.name}): {problem}. {REMEDY}"
             )

@@ -19,7 +19,6 @@ from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
     MismatchedCheckpointError,
-    UnsupportedCheckpointError,
 )
 from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.locks import lock_shared, not_for_children
@@ -29,12 +28,7 @@ from course_utils.formats.folder_kinds import MODEL, SHARDED
 from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
-from course_utils.formats.safetensors import (
-    MalformedHeaderError,
-    UnknownDtypeError,
-    is_safetensors,
-    read_header,
-)
+from course_utils.formats.safetensors import Entry, is_safetensors
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Record
 
@@ -152,15 +146,14 @@ def _plan_by(
 
 
 def _planned_safetensors(file: OpenFile, target: Any) -> Plan:
-    try:
-        header = read_header(file)
-    except UnknownDtypeError as error:
-        raise UnsupportedCheckpointError(f"{file.path}: {error}.") from None
-    except MalformedHeaderError as error:
-        raise DamagedCheckpointError(
-            f"{file.path}: {error}. Use an earlier checkpoint or another copy."
-        ) from None
-    return _plan(file, target, header.tensors, {})
+    contents = open_contents(file, file.path)
+    for other in contents.others.values():
+        raise NotInPlaceError(f"{other.name} is not read: {other.reason}")
+    tree = {}
+    for name, info in contents.tensors.items():
+        record = contents.records[name]
+        tree[name] = Entry(info.dtype, info.shape, record.offset, record.offset + record.size)
+    return _plan(file, target, tree, {})
 
 
 def _plan(file: OpenFile, target: Any, tree: Any, records: dict[str, Record]) -> Plan:

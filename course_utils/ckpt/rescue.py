@@ -18,10 +18,9 @@ from course_utils.files.checkpoint_writer import (
 )
 from course_utils.files.contents import open_contents, verify
 from course_utils.files.open_file import OpenFile
-from course_utils.files.read_back import equal_bytes, pieces_of
+from course_utils.files.read_back import crc32_of, equal_bytes, pieces_of
 from course_utils.files.write_new import refuse_existing
 from course_utils.files.zip_writer import Content
-from course_utils.formats.checksum import crc32
 from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.pickle import read_pickle
@@ -137,13 +136,10 @@ def _proved(path: str | os.PathLike[str]) -> Contents:
 
 
 def _is_proved(contents: Contents, record: Record) -> bool:
-    total = 0
     try:
-        for piece in pieces_of(contents, record):
-            total = crc32(piece, total)
+        return crc32_of(contents, record) == record.crc32
     except (DamagedCheckpointError, OSError):
         return False
-    return total == record.crc32
 
 
 def _without_directory(path: str | os.PathLike[str], error: Exception) -> Contents:

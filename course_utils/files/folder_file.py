@@ -1,6 +1,5 @@
 """Files of a folder: few are open at a time, and yet they stay the same files."""
 
-import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -27,14 +26,15 @@ class FolderFile:
 
     def __init__(self, path: Path, files: "FewOpen") -> None:
         self.path = path
-        self._files, self._identity = files, None
+        self._files = files
+        self._identity: tuple[int, int, int, int] | None = None
         file = files.get(self)
-        self.size, self._identity = file.size, _identity(file)
+        self.size, self._identity = file.size, file.identity
 
     def open(self) -> OpenFile:
         """Open it; called by those who keep what is open."""
         file = OpenFile(self.path)
-        if self._identity not in (None, _identity(file)):
+        if self._identity not in (None, file.identity):
             raise UnreadableCheckpointError(
                 f"{self.path}: was replaced or changed while its folder was read. Read the folder "
                 "again."
@@ -68,8 +68,3 @@ class FewOpen:
             if len(self._open) > MOST:
                 self._open.popitem(last=False)
         return file
-
-
-def _identity(file: OpenFile) -> tuple[int, int, int, int]:
-    status = os.fstat(file.fileno())
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -23,6 +23,10 @@ class OpenFile:
     Args:
         path: of a regular file.
 
+    Attributes:
+        size: in bytes, when it was opened.
+        identity: device, inode, size and time of the last change, when it was opened.
+
     Raises:
         MissingCheckpointError: there is no such file.
         NotACheckpointError: it is a folder, a pipe or a device.
@@ -47,7 +51,8 @@ class OpenFile:
             raise NotACheckpointError(f"{path} is a folder; name a file in it.")
         if not stat.S_ISREG(status.st_mode):
             raise NotACheckpointError(f"{path} is a pipe or device, not a file.")
-        self.size, self._modified = status.st_size, status.st_mtime_ns
+        self.size = status.st_size
+        self.identity = self._identity()
 
     @property
     def closed(self) -> bool:
@@ -60,8 +65,7 @@ class OpenFile:
 
     def changed(self) -> bool:
         """Whether somebody has written to it since it was opened, by its size and its time."""
-        status = os.fstat(self._descriptor)
-        return (status.st_size, status.st_mtime_ns) != (self.size, self._modified)
+        return self._identity() != self.identity
 
     def read_at(self, position: int, count: int, /) -> bytes:
         """Return bytes, see `formats.source.Source`."""
@@ -93,6 +97,10 @@ class OpenFile:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+    def _identity(self) -> tuple[int, int, int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def __enter__(self) -> Self:
         return self

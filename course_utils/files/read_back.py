@@ -8,6 +8,7 @@ from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointErr
 from course_utils.files.contents import open_contents, verify_contents
 from course_utils.files.open_file import OpenFile
 from course_utils.formats import open as formats_open
+from course_utils.formats.checksum import crc32
 from course_utils.formats.contents import Contents
 from course_utils.formats.open import require_tensors
 from course_utils.formats.zip import Record
@@ -57,6 +58,18 @@ def misread(out: str | os.PathLike[str], problem: str) -> DamagedCheckpointError
     return DamagedCheckpointError(
         f"{out}: not written. Read back, it is not what it was made from: {problem}."
     )
+
+
+def crc32_of(contents: Contents, record: Record) -> int:
+    """Return the CRC-32 of a record's bytes.
+
+    Raises:
+        DamagedCheckpointError: bytes are missing.
+    """
+    total = 0
+    for piece in pieces_of(contents, record):
+        total = crc32(piece, total)
+    return total
 
 
 def pieces_of(contents: Contents, record: Record) -> Iterator[bytes]:

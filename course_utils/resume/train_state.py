@@ -158,8 +158,8 @@ class TrainState:
         Raises:
             MismatchedCheckpointError: as for ``load_state_dict``. Nothing has been changed.
         """
-        if problems := self._check(state, ())[0]:
-            raise MismatchedCheckpointError("\n".join(["the checkpoint does not fit:", *problems]))
+        if misfit := _misfit(self._check(state, ())[0]):
+            raise MismatchedCheckpointError(misfit)
         large = self.in_place()
         rest = {name: copied(value) for name, value in state.items() if name not in large}
         undo, failure = Undo(), None
@@ -198,8 +198,7 @@ class TrainState:
             filled: names of parts that hold their new values already.
         """
         problems, notes = self._check(state, keep)
-        misfit = "\n".join(["the checkpoint does not fit:", *problems]) if problems else ""
-        if text := agreed(misfit):
+        if text := agreed(_misfit(problems)):
             raise MismatchedCheckpointError(text)
         settings = state.get("about", {}).get("settings", {})
         notes += changes(settings, self._settings, keep)
@@ -283,6 +282,10 @@ class TrainState:
             for name, part in self._kinds().items()
             if isinstance(part, OptimizerPart | SchedulerPart)
         }
+
+
+def _misfit(problems: list[str]) -> str:
+    return "\n".join(["the checkpoint does not fit:", *problems]) if problems else ""
 
 
 def _missing(state: Mapping[str, Any], wanted: list[str], known: Collection[str]) -> list[str]:

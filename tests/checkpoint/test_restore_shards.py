@@ -90,6 +90,17 @@ def test_shards_that_do_not_fit_are_told_before_anything_changes(tmp_path):
     assert not differences(target.state_dict(), before)
 
 
+def test_a_lone_block_of_a_larger_tensor_is_not_taken_for_the_whole(tmp_path):
+    noted = {"DCP_SHARDING_INFO": json.dumps({"weight": {"saved_offsets": [3, 0]}})}
+    path = tmp_path / "block.safetensors"
+    safetensors.torch.save_file({"weight": torch.ones(3, 3), "bias": torch.ones(3)}, path, noted)
+    target = nn.Linear(3, 3)
+    before = deepcopy(target.state_dict())
+    with pytest.raises(UnsupportedCheckpointError, match=r"weight: it is a block.*\(3, 0\)"):
+        restore_checkpoint(path, target)
+    assert not differences(target.state_dict(), before)
+
+
 def test_folders_that_are_no_weights_are_sent_elsewhere(tmp_path):
     folder_of(tmp_path / "m", nn.Linear(2, 2).state_dict(), "bin")
     with pytest.raises(UnsupportedCheckpointError, match=r"a dict.*plan_partial_load"):
