@@ -100,11 +100,13 @@ REFUSED = {
 def test_every_reader_gives_torchs_numbers(tmp_path, form, reader):
     outcomes = {}
     for number, (kind, state) in enumerate(states()):
+        if (form, kind) == ("legacy", "jagged"):  # torch reads its sizes before they are filled
+            continue
         path = tmp_path / f"{number}.{form}.pt"
         torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
         try:
             wanted = dict(flat(torch.load(path, weights_only=True)))
-        except (AttributeError, RuntimeError):  # torch itself: newest dtypes, nested tensors
+        except (AttributeError, RuntimeError):  # torch itself: newest dtypes
             assert form == "legacy"
             continue
         except pickle.UnpicklingError:  # torch itself, since 2.15
