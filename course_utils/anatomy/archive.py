@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,7 @@ def read_archive(path: str | os.PathLike[str]) -> "Archive":
         DamagedCheckpointError: the directory or the pickle is cut off or contradicts itself.
         UnsupportedCheckpointError: TorchScript, an exported program, or the format before 1.6.
     """
-    contents = require_tensors(open_contents(path))
-    return Archive(**{field.name: getattr(contents, field.name) for field in fields(contents)})
+    return Archive(*require_tensors(open_contents(path)))
 
 
 def read_tensors(

@@ -1,7 +1,6 @@
 """What differs between two files, and how it is put into words."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_utils.formats.pickle_nodes import Call, OrderedDictNode, describe
 from course_utils.formats.trees import SetOf, plain
@@ -9,8 +8,7 @@ from course_utils.formats.trees import SetOf, plain
 LONGEST = 60  # characters of a value that are shown
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One place at which two files differ, or cannot be compared.
 
     Attributes:

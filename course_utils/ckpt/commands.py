@@ -2,7 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
+
+from course_utils.ckpt.output import terminal_width
 
 DESCRIPTION = "Look at PyTorch checkpoints and safetensors files. Nothing in a file is ever run."
 EXIT_STATUS = """\
@@ -144,11 +147,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\nSee {self.prog} --help.\n")
 
 
-class _Layout(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=18)
-
-
 class _Version(argparse.Action):
     """Prints the version; finding it out takes longer than all else here."""
 
@@ -160,8 +158,11 @@ class _Version(argparse.Action):
 
 
 def _parser() -> _Parser:
+    layout = partial(
+        argparse.RawDescriptionHelpFormatter, max_help_position=18, width=terminal_width() - 2
+    )
     parser = _Parser(
-        "ckpt", description=DESCRIPTION, epilog=EXIT_STATUS, formatter_class=_Layout,
+        "ckpt", description=DESCRIPTION, epilog=EXIT_STATUS, formatter_class=layout,
         allow_abbrev=False,
     )  # fmt: skip
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -170,7 +171,7 @@ def _parser() -> _Parser:
         examples = "\n".join(["examples:", *(f"  ckpt {line}" for line in command.examples)])
         added = commands.add_parser(
             name, help=command.text, description=f"{command.text[0].upper()}{command.text[1:]}.",
-            epilog=examples, formatter_class=_Layout, allow_abbrev=False,
+            epilog=examples, formatter_class=layout, allow_abbrev=False,
         )  # fmt: skip
         for argument in command.arguments:
             more: dict[str, Any] = {"nargs": "+"} if argument == "files" else {}

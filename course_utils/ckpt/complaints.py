@@ -1,12 +1,11 @@
 """What the doctor has to say."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from course_utils.formats.verify import Severity
 
 
-@dataclass(frozen=True)
-class Complaint:
+class Complaint(NamedTuple):
     """One finding.
 
     Attributes:

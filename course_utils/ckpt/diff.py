@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from course_utils.ckpt.changes import NOT_COMPARED, Change
 from course_utils.ckpt.compare_nodes import NodeComparison
@@ -179,7 +179,7 @@ def report(options: argparse.Namespace) -> Report:
         "tensors": found.tensors,
         "values": found.values,
         "not_compared": list(found.ignored),
-        "differences": [asdict(change) for change in found],
+        "differences": [change._asdict() for change in found],
     }
     if found.same:
         return Report(FINE, "the same", found.headline, data)

@@ -92,7 +92,7 @@ def _run_on_files(run: RunCommand, options: argparse.Namespace) -> int:
         options.file = place.path
         report = place.report or run(options)
         if place.in_folder and report.word == NO_CHECKPOINT:
-            report.status, report.headline = FINE, NO_CHECKPOINT
+            report = report._replace(status=FINE, headline=NO_CHECKPOINT)
         status = max(status, report.status)
         output.add(place.path, report)
     output.end(status)

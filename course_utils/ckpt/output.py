@@ -24,7 +24,7 @@ class Text:
     def __init__(self, many: bool) -> None:
         self._many, self._words = many, Counter[str]()
         self._terminal = is_terminal(sys.stdout)
-        self._width = _width() if self._terminal else None
+        self._width = terminal_width() if self._terminal else None
 
     def add(self, file: str, report: Report) -> None:
         """Print a report."""
@@ -129,7 +129,15 @@ def _coloured(line: str, status: int, terminal: bool) -> str:
     return f"\x1b[1;{_COLOURS.get(status, '33')}m{line}\x1b[0m"
 
 
-def _width() -> int:
-    import shutil
+def terminal_width() -> int:
+    """Return the columns of the terminal, 80 where there is none.
 
-    return shutil.get_terminal_size().columns
+    As `shutil.get_terminal_size` finds them, without its import of every kind of archive.
+    """
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+    except (ValueError, OSError):  # no terminal
+        return 80

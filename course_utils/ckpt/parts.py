@@ -5,7 +5,6 @@ in their names: a configuration may name an optimizer, and be none.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from course_utils.ckpt.values import key_name
@@ -36,7 +35,6 @@ _LOOKED_AT = (dict, list, tuple, Call)
 DEEPEST = 64  # containers in containers that are looked into
 
 
-@dataclass
 class Parts:
     """The parts of a checkpoint by their dotted path; the path of the whole file is empty.
 
@@ -49,12 +47,13 @@ class Parts:
         empty: paths named like an optimizer that hold an empty dictionary or list.
     """
 
-    weights: dict[str, dict[str, Any]] = field(default_factory=dict)
-    optimizers: list[str] = field(default_factory=list)
-    schedulers: list[str] = field(default_factory=list)
-    generators: list[str] = field(default_factory=list)
-    positions: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.weights: dict[str, dict[str, Any]] = {}
+        self.optimizers: list[str] = []
+        self.schedulers: list[str] = []
+        self.generators: list[str] = []
+        self.positions: list[str] = []
+        self.empty: list[str] = []
 
     @property
     def is_training(self) -> bool:

@@ -1,8 +1,7 @@
 """What a command has to say about a file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_utils.errors import DamagedCheckpointError, NotACheckpointError
 from course_utils.tables import Table
@@ -14,8 +13,7 @@ INTERRUPTED = 130
 NO_CHECKPOINT = "not a checkpoint"  # the word for files in a folder that change nothing
 
 
-@dataclass
-class Report:
+class Report(NamedTuple):
     """What a command has to say about one file, or two.
 
     Attributes:
@@ -30,7 +28,7 @@ class Report:
     status: int
     word: str
     headline: str
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any]
     table: Table | None = None
     notes: Sequence[str] = ()
 

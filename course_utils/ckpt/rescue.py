@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def _proved(path: str | os.PathLike[str]) -> Contents:
             "checksums. What can be read, `ckpt convert` writes."
         )
     proved = {name: r for name, r in contents.records.items() if _is_proved(contents, r)}
-    return replace(contents, records=proved)
+    return contents._replace(records=proved)
 
 
 def _is_proved(contents: Contents, record: Record) -> bool:
@@ -166,8 +166,8 @@ def _without_directory(path: str | os.PathLike[str], error: Exception) -> Conten
     except MalformedPickleError as problem:
         raise DamagedCheckpointError(f"{path}: its {PICKLE} makes no sense: {problem}.") from None
     order = b"".join(pieces_of(bare, records[BYTEORDER])) if BYTEORDER in records else b"little"
-    return replace(
-        bare, tensors=tensors.tensors, others=tensors.others, collided=tensors.collided, tree=tree,
+    return bare._replace(
+        tensors=tensors.tensors, others=tensors.others, collided=tensors.collided, tree=tree,
         pickle=pickle, byteorder=order.decode("ascii", "replace"),
     )  # fmt: skip
 

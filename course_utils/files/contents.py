@@ -4,7 +4,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.folder_file import FolderFile
@@ -16,9 +15,6 @@ from course_utils.formats.contents import Contents
 from course_utils.formats.verify import Checksum, Verification
 from course_utils.formats.zip import Record
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
 SMALLEST, LARGEST = 4 << 20, 64 << 20  # bytes of one task of a thread
 STEP = 512 << 10  # bytes read, then hashed, while they are in the processor's nearest cache
 SMALL = 256 << 10  # up to so many bytes are not worth another thread
@@ -26,6 +22,7 @@ THREADS = os.cpu_count() or 1
 ALONE = sys.platform == "emscripten"  # in a browser there is one thread, and no zlib-ng
 
 Progress = Callable[[int], None]
+Piece = tuple[int, int]  # of a record, hashed by one thread: its byte position and length
 
 
 def open_contents(path: str | os.PathLike[str]) -> Contents:
@@ -72,49 +69,61 @@ def damaged_records(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 class _Checksums:
-    """Yields the CRC-32 of records. Memory does not grow with the file: a buffer a thread."""
+    """Yields the CRC-32 of records. Memory does not grow with the file: a buffer a thread.
+
+    Its threads are plain ones: the pool of ``concurrent.futures`` takes 5 ms to import.
+    """
 
     def __init__(self, contents: Contents, progress: Progress) -> None:
         self._source, self._progress = contents.source, progress
         self._local = threading.local()
+        self._sums: dict[Piece, int | Exception] = {}
 
     def __call__(self, records: Iterable[Record]) -> Iterator[Checksum]:
         records = list(records)
-        if ALONE or all(record.size <= SMALL for record in records):
-            yield from (self._finish(record, []) for record in records)
-            return
-        from concurrent.futures import ThreadPoolExecutor  # takes as long as reading a small file
-
-        with ThreadPoolExecutor(THREADS, "verify") as pool:
+        self._hash_in_threads([piece for record in records for piece in _pieces(record)])
+        for record in records:
             try:
-                for record, parts in [(r, self._begin(r, pool)) for r in records]:
-                    yield self._finish(record, parts)
-            finally:
-                pool.shutdown(cancel_futures=True)
+                yield self._joined(record)
+            except OSError as error:
+                yield error
 
-    def _begin(self, record: Record, pool: "ThreadPoolExecutor") -> list[tuple[int, "Future[int]"]]:
-        if record.size <= SMALL:
-            return []
-        stop = record.offset + record.size
-        chunk = min(max(SMALLEST, record.size // (4 * THREADS)), LARGEST)
-        starts = range(record.offset, stop, chunk)
-        lengths = [min(chunk, stop - start) for start in starts]
-        return [(n, pool.submit(self._hash, at, n)) for at, n in zip(starts, lengths, strict=True)]
-
-    def _finish(self, record: Record, parts: list[tuple[int, "Future[int]"]]) -> Checksum:
+    def _hash_in_threads(self, pieces: list[Piece]) -> None:
+        waiting = iter(pieces)
+        helpers = [
+            threading.Thread(target=self._hash_each, args=(waiting,), name="verify")
+            for _ in range(min(THREADS, len(pieces)) - 1)
+        ]
         try:
-            total = 0
-            if not parts:
-                stop = record.offset + record.size
-                for start in range(record.offset, stop, SMALLEST):
-                    total = self._hash(start, min(SMALLEST, stop - start), total)
-                return total
-            from zlib_ng.zlib_ng import crc32_combine
+            for helper in helpers:
+                helper.start()
+            self._hash_each(waiting)
+        finally:
+            list(waiting)  # interrupted: nothing is left for the others
+            for helper in helpers:
+                if helper.ident is not None:
+                    helper.join()
 
-            for length, part in parts:
-                total = crc32_combine(total, part.result(), length)
-        except OSError as error:
-            return error
+    def _hash_each(self, waiting: Iterator[Piece]) -> None:
+        for piece in waiting:
+            try:
+                self._sums[piece] = self._hash(*piece)
+            except Exception as error:  # is raised where the record's turn comes
+                self._sums[piece] = error
+
+    def _joined(self, record: Record) -> int:
+        pieces, total = _pieces(record), 0
+        if not pieces:
+            for start, count in _cut(record, SMALLEST):
+                total = self._hash(start, count, total)
+            return total
+        from zlib_ng.zlib_ng import crc32_combine  # a browser has none
+
+        for piece in pieces:
+            part = self._sums[piece]
+            if isinstance(part, Exception):
+                raise part
+            total = crc32_combine(total, part, piece[1])
         return total
 
     def _hash(self, position: int, count: int, total: int = 0) -> int:
@@ -135,3 +144,15 @@ class _Checksums:
             came = len(data)
             part[:came] = data
         return part[:came]
+
+
+def _pieces(record: Record) -> list[Piece]:
+    """Cut a record into what is worth a thread each; a small one into none."""
+    if ALONE or record.size <= SMALL:
+        return []
+    return _cut(record, min(max(SMALLEST, record.size // (4 * THREADS)), LARGEST))
+
+
+def _cut(record: Record, length: int) -> list[Piece]:
+    stop = record.offset + record.size
+    return [(at, min(length, stop - at)) for at in range(record.offset, stop, length)]

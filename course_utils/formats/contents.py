@@ -2,9 +2,9 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from course_utils.errors import DamagedCheckpointError
 from course_utils.formats.source import Memory, Source, Window
@@ -18,11 +18,11 @@ SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
 CHECKPOINTS = (CHECKPOINT, LEGACY, TAR)  # what torch.save has written, in the order of their age
 COMMIT_RECORD = "commit record"  # the list of a folder's files, each of them a record
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 EXPANSION = 1100  # times its stored size that a record can unpack to: deflate's own limit is 1,032
 
 
-@dataclass(frozen=True, repr=False)
-class Contents:
+class Contents(NamedTuple):
     """A file, described without running anything of it.
 
     Attributes:
@@ -48,9 +48,9 @@ class Contents:
     path: Path
     source: Source
     kind: str
-    records: Mapping[str, Record] = field(default_factory=dict)
-    tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
-    others: Mapping[str, OtherTensor] = field(default_factory=dict)
+    records: Mapping[str, Record] = NOTHING
+    tensors: Mapping[str, TensorInfo] = NOTHING
+    others: Mapping[str, OtherTensor] = NOTHING
     collided: frozenset[str] = frozenset()
     globals: frozenset[str] = frozenset()
     tree: Any = None
@@ -59,7 +59,10 @@ class Contents:
     checksums: bool = True
     files: tuple["Contents", ...] = ()
     oddities: tuple[str, ...] = ()
-    blocks: Mapping[str, "tuple[tuple[Contents, Record], ...]"] = field(default_factory=dict)
+    blocks: Mapping[str, "tuple[tuple[Contents, Record], ...]"] = NOTHING
+
+    def __repr__(self) -> str:
+        return f"<contents of {self.path}>"  # all of it would fill the screen
 
     @property
     def is_described(self) -> bool:

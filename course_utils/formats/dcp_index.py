@@ -7,7 +7,6 @@ what reading needs is taken. https://docs.pytorch.org/docs/stable/distributed.ch
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from course_utils.formats.dtypes import ITEMSIZE
@@ -68,8 +67,7 @@ class ShardedTensor(NamedTuple):
     chunks: list[Chunk]
 
 
-@dataclass(frozen=True)
-class Index:
+class Index(NamedTuple):
     """What an index says.
 
     Attributes:

@@ -1,7 +1,5 @@
 """Collects what an audit finds: verdicts with reasons, imports and calls."""
 
-from dataclasses import dataclass, field
-
 from course_utils.formats.judge import Finding, Verdict, judge, modern_name, nested_file, show
 from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.source import Window
@@ -9,7 +7,6 @@ from course_utils.formats.source import Window
 MOST = 100  # findings and calls that are kept; a file can make millions
 
 
-@dataclass
 class Evidence:
     """What is known of a file so far.
 
@@ -21,11 +18,12 @@ class Evidence:
         nested: files inside pickles, still to be looked at, with their place.
     """
 
-    findings: dict[Finding, None] = field(default_factory=dict)
-    imports: set[str] = field(default_factory=set)
-    calls: dict[str, None] = field(default_factory=dict)
-    verdict: Verdict = Verdict.PLAIN_DATA
-    nested: list[tuple[bytes, str]] = field(default_factory=list)
+    def __init__(self, verdict: Verdict = Verdict.PLAIN_DATA) -> None:
+        self.findings: dict[Finding, None] = {}
+        self.imports: set[str] = set()
+        self.calls: dict[str, None] = {}
+        self.verdict = verdict
+        self.nested: list[tuple[bytes, str]] = []
 
     def add(self, verdict: Verdict, where: str, reason: str) -> None:
         """Add a finding; the worst verdict stays even when there are too many to keep."""

@@ -1,7 +1,6 @@
 """Joins described files into the description of a whole folder."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +109,7 @@ class Parts:
             self._path, self.source, self._kind, self._records, found.tensors, found.others,
             found.collided, frozenset(self._globals), tree,
         )  # fmt: skip
-        return replace(
-            whole,
+        return whole._replace(
             byteorder=next(iter(self._orders), "little"),
             checksums=any(record.crc32 is not None for record in self._records.values()),
             files=tuple(self.files if files is None else files),

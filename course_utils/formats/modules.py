@@ -1,8 +1,7 @@
 """Finds whole modules that were pickled, and the names that a state_dict gives to their tensors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from course_utils.formats.contents import Contents
 from course_utils.formats.pickle_nodes import Call, Global, describe
@@ -13,8 +12,7 @@ PARTS = ("_parameters", "_buffers", "_modules")
 DEEPEST = 1000  # modules in modules
 
 
-@dataclass(frozen=True)
-class PickledModule:
+class PickledModule(NamedTuple):
     """A module in a checkpoint, pickled as a whole: loading it needs its class.
 
     Attributes:
@@ -26,8 +24,8 @@ class PickledModule:
 
     path: str
     kind: str
-    names: dict[str, str] = field(default_factory=dict)
-    not_persistent: set[str] = field(default_factory=set)
+    names: dict[str, str]
+    not_persistent: set[str]
 
 
 def find_modules(root: Any) -> list[PickledModule]:
@@ -63,7 +61,7 @@ def with_weights_named(contents: Contents) -> Contents:
         for name, info in contents.tensors.items()
         if name in names or not name.startswith(inside)
     }
-    return replace(contents, tensors=tensors)
+    return contents._replace(tensors=tensors)
 
 
 def _may_hold(node: Any) -> bool:
@@ -71,7 +69,7 @@ def _may_hold(node: Any) -> bool:
 
 
 def _described(path: str, node: Call) -> PickledModule:
-    module = PickledModule(path, _class_of(node))
+    module = PickledModule(path, _class_of(node), {}, set())
     pending: list[tuple[str, str, Call, int]] = [(path, path, node, 0)]
     while pending:
         place, name, node, depth = pending.pop()

@@ -5,9 +5,8 @@ Time and memory are bounded by the length of the pickle.
 
 import io
 import pickletools
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 from course_utils.formats.pickle_instructions import run
 from course_utils.formats.pickle_machine import Machine
@@ -23,8 +22,7 @@ from course_utils.formats.source import Window
 AT_ONCE = (1 << 20, 64 << 20)  # bytes read ahead, and more if that is not the end of a pickle
 
 
-@dataclass(frozen=True, slots=True)
-class Opcode:
+class Opcode(NamedTuple):
     """One instruction of a pickle: its byte position, name and argument (None without one)."""
 
     position: int
@@ -32,8 +30,7 @@ class Opcode:
     argument: Any
 
 
-@dataclass
-class Pickle:
+class Pickle(NamedTuple):
     """What a pickle would build, import and call.
 
     Attributes:
@@ -53,7 +50,7 @@ class Pickle:
     persistent: list[PersistentId]
     length: int
     problem: str | None = None
-    changed: list[Any] = field(default_factory=list)
+    changed: Sequence[Any] = ()
     too_much: bool = False
 
 

@@ -1,6 +1,5 @@
 """What a pickle would build, as plain nodes: nothing is imported, nothing is called."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -12,7 +11,6 @@ class TooMuchError(MalformedPickleError):
     """The pickle asks for more work than any checkpoint is known to need."""
 
 
-@dataclass(frozen=True, slots=True)
 class Global:
     """A function or class that loading would import.
 
@@ -22,18 +20,25 @@ class Global:
         path: both, as ``module.name``.
     """
 
-    module: str
-    name: str
-    path: str = field(init=False, compare=False, repr=False)  # made once, asked for often
+    __slots__ = ("module", "name", "path")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", f"{self.module}.{self.name}")
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+        self.path = f"{module}.{name}"  # made once, asked for often
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Global) and (self.module, self.name) == (other.module, other.name)
+
+    def __hash__(self) -> int:
+        return hash((self.module, self.name))
+
+    def __repr__(self) -> str:
+        return f"Global({self.module!r}, {self.name!r})"
 
     def __str__(self) -> str:
         return self.path
 
 
-@dataclass(eq=False, slots=True, repr=False)
 class Call:
     """An object that loading would make by calling ``function(*arguments)``.
 
@@ -45,21 +50,26 @@ class Call:
         items: keys and values that would be set on it, or items appended (with key `APPENDED`).
     """
 
-    function: Any
-    arguments: Any
-    opcode: str = "REDUCE"
-    state: Any = None
-    items: list[tuple[Any, Any]] = field(default_factory=list)
+    __slots__ = ("arguments", "function", "items", "opcode", "state")
+
+    def __init__(
+        self, function: Any, arguments: Any, opcode: str = "REDUCE", state: Any = None
+    ) -> None:
+        self.function, self.arguments, self.opcode = function, arguments, opcode
+        self.state = state
+        self.items: list[tuple[Any, Any]] = []
 
     def __repr__(self) -> str:
         return f"<a call of {describe(self.function)}>"  # not of what is inside: may be deep
 
 
-@dataclass(eq=False, slots=True, repr=False)
 class PersistentId:
     """A reference to something outside the pickle; in a ``.pt`` file, to a storage."""
 
-    value: Any
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
     def __repr__(self) -> str:
         return "<a persistent id>"

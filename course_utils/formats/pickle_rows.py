@@ -42,8 +42,9 @@ def inspect_tar(file: Window, where: str, evidence: Evidence) -> bool:
     for member in members:  # a reader that is less strict may come to them all
         if member.name in MEMBERS:
             content = scan_next(file.part(member.offset_data, member.size))
-            content.problem = None  # what is wrong was said
-            evidence.judge(content, f"{where}{member.name}")
+            evidence.judge(
+                content._replace(problem=None), f"{where}{member.name}"
+            )  # what is wrong was said
     return True
 
 

@@ -5,7 +5,6 @@ it with what torch writes around such records. Formats without checksums are sai
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -48,8 +47,7 @@ class Finding(NamedTuple):
     problem: str
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(NamedTuple):
     """What verifying has shown.
 
     Attributes:

@@ -9,7 +9,6 @@ Unlike torch we write the CRC-32 and the sizes into the local headers too.
 """
 
 import struct
-from dataclasses import dataclass
 
 UTF8, DESCRIPTOR = 0x800, 0x008  # general purpose flags: name is UTF-8; a descriptor follows
 LIMIT = 0xFFFFFFFF  # this much and more is said in zip64 fields
@@ -22,7 +21,6 @@ _LOCATOR = struct.Struct("<4sIQI")
 _END = struct.Struct("<4s4H2IH")
 
 
-@dataclass(slots=True)
 class Entry:
     """One record's place in the archive.
 
@@ -33,10 +31,10 @@ class Entry:
         crc32: of the data.
     """
 
-    name: bytes
-    header: int
-    size: int
-    crc32: int = 0
+    __slots__ = ("crc32", "header", "name", "size")
+
+    def __init__(self, name: bytes, header: int, size: int, crc32: int = 0) -> None:
+        self.name, self.header, self.size, self.crc32 = name, header, size, crc32
 
     @property
     def large(self) -> bool:

@@ -103,7 +103,8 @@ def test_objects_with_state_items_and_none_as_a_key():
     assert read_pickle(pickle.dumps(value, 2)).root.items == [(None, [1]), ("a", [2])]
     assert pickle.loads(rewritten(pickle.dumps(value, 2))) == value
 
-    appending = Call(Global("collections", "deque"), ((),), items=[(APPENDED, 1), (APPENDED, None)])
+    appending = Call(Global("collections", "deque"), ((),))
+    appending.items += [(APPENDED, 1), (APPENDED, None)]
     assert list(pickle.loads(write_pickle(appending))) == [1, None]
 
 
