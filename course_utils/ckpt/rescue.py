@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.ckpt.report import FINE, PROBLEM, Report
-from course_utils.ckpt.views import TYPED, views_in
+from course_utils.ckpt.views import views_in
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
     PICKLE,
@@ -33,7 +33,7 @@ from course_utils.formats.pickle_nodes import (
     describe,
 )
 from course_utils.formats.salvage import find_records
-from course_utils.formats.tensors import is_tensor, storage_of
+from course_utils.formats.tensors import TYPED, is_tensor, storage_of
 from course_utils.formats.trees import nodes
 from course_utils.formats.verify import Verdict
 from course_utils.formats.zip import Record

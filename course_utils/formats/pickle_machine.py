@@ -62,8 +62,7 @@ class Machine:
     def check_frame(self, position: int) -> None:
         """Complain of a frame that ends inside an instruction.
 
-        CPython's faster unpickler then loses the bytes it has not used yet, and reads other
-        instructions; the slower one reads on as is done here.
+        CPython's faster unpickler then reads other instructions; the slower one reads on as here.
         """
         if self.frame_end is None or position < self.frame_end:
             return
@@ -175,8 +174,12 @@ class Machine:
         elif isinstance(target, Call):
             # A second BUILD would run a second __setstate__: keep both.
             target.state = state if target.state is None else Twice((target.state, state))
+            self.built(target)
         else:
             self.change(target, "sets attributes on")
+
+    def built(self, target: Call) -> None:
+        """Be told of an object that has got a state."""
 
     def append(self, _: Any) -> None:
         self.extend_top([self.stack.pop()])
@@ -213,10 +216,7 @@ class Machine:
             self.change(target, "sets items on")
 
     def change(self, target: Any, what: str) -> None:
-        """Note that something is changed that a checkpoint never changes.
-
-        Imported things are real for an unpickler: a class, or a dict such as ``os.environ``.
-        """
+        """Note that something is changed that a checkpoint never changes: a class, for one."""
         if isinstance(target, Global):
             self.changed.append(target)
         else:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from course_utils.formats.evidence import Evidence
+from course_utils.formats.joblib_arrays import read_with_arrays
 from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
 from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
@@ -57,9 +58,10 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
     marked = marked and file.read(1) == b"\x80"
     file.seek(0)
     for number in range(MOST_PICKLES):
-        content = scan_next(file)
+        start = file.tell()
+        content = read_with_arrays(file, start, scan_next(file))
         whole = content.problem is None and (marked or file.tell() == file.size)
-        acts = content.calls or content.changed
+        acts = content.calls or content.changed or (content.doubtful and content.globals)
         if not (whole or acts or (marked and not number)):
             return number > 0  # text, or the tensors that follow the pickles
         evidence.judge(content, f"{where}pickle")

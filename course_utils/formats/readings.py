@@ -79,8 +79,8 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
             kinds.append(OTHER_ZIP)
     if len(kinds) > 1:
         evidence.add(Verdict.DAMAGED, where, f"is a {' and a '.join(kinds)} at once")
-    while evidence.nested:
-        data, place = evidence.nested.pop()
+    nested, evidence.nested = evidence.nested, []  # of this file alone, not of the one around it
+    for data, place in nested:
         inspect(Memory(data), place, evidence, depth + 1)
     return kinds
 
