@@ -44,7 +44,7 @@ class Conversion:
         left_out: what the new file cannot hold.
         excluded: names of tensors that were not chosen.
         modules: classes of modules that were pickled whole, by their path; of them only the
-            tensors of their state_dicts are in the new file.
+            parameters and persistent buffers are in the new file.
     """
 
     path: Path
@@ -61,7 +61,9 @@ class Conversion:
         lines = [f"{self.path.name}: {self.tensors} tensors{values}"]
         for path, name in self.modules:
             place = f"{path} is" if path else "it was"
-            lines.append(f"{place} a pickled module of class {name}: its weights were taken")
+            lines.append(
+                f"{place} a pickled module of class {name}: its parameters and buffers were taken"
+            )
         lines += [f"{name} is {owner}" for name, owner in self.shared.items()]
         if self.excluded:
             lines.append(f"not chosen: {len(self.excluded)} tensors")
