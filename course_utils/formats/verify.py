@@ -91,11 +91,7 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     if not contents.records or not contents.checksums:
         kind = "file saved without them" if contents.kind == CHECKPOINT else contents.kind
         reason = f"a {kind} has no checksums: its structure was checked, its bytes cannot be"
-        layout = []
-        if contents.kind == CHECKPOINT:
-            layout = [*_layout(contents), *_after_the_end(contents)]
-        if contents.kind == LEGACY:
-            layout = [*_after_the_tensors(contents)]
+        layout = [*(_layout(contents) if contents.kind == CHECKPOINT else ()), *_rest(contents)]
         return Verification((*layout, Finding(Severity.NOTE, None, reason)), 0)
     stored = [record for record in contents.records.values() if not record.compressed]
     findings = []
@@ -105,8 +101,22 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
         if record.compressed:
             findings += _unpacked(contents, record)
     if not findings and contents.kind != COMMIT_RECORD:
-        findings = [*_layout(contents), *_after_the_end(contents)]
+        findings = [*_layout(contents), *_rest(contents)]
     return Verification(tuple(findings), len(contents.records))
+
+
+def rest_of(contents: Contents) -> str | None:
+    """Say how many bytes follow what was read, in a file in which none should; None if none do."""
+    if contents.kind == LEGACY:
+        ends = [record.offset + record.size for record in contents.records.values()]
+        end, what = max(ends, default=0), "last tensor: perhaps more that was saved, not read here"
+    elif contents.kind == CHECKPOINT:
+        end = end_of_archive(contents.source)
+        what = "end of the archive, which nothing reads and checks"
+    else:
+        return None
+    count = contents.source.size - end
+    return f"{count:,} bytes follow the {what}" if end and count else None
 
 
 def together(folder: Contents, results: Iterable[Verification]) -> Verification:
@@ -164,19 +174,9 @@ def _layout(contents: Contents) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, None, f"the disk cannot read it ({error})")
 
 
-def _after_the_tensors(contents: Contents) -> Iterator[Finding]:
-    end = max((record.offset + record.size for record in contents.records.values()), default=0)
-    count = contents.source.size - end
-    if end and count:
-        what = f"{count:,} bytes follow the last tensor: perhaps more that was saved, not read here"
-        yield Finding(Severity.NOTE, None, what)
-
-
-def _after_the_end(contents: Contents) -> Iterator[Finding]:
-    count = contents.source.size - end_of_archive(contents.source)
-    if count:
-        what = f"{count:,} bytes follow the end of the archive, which nothing reads and checks"
-        yield Finding(Severity.NOTE, None, what)
+def _rest(contents: Contents) -> Iterator[Finding]:
+    if rest := rest_of(contents):
+        yield Finding(Severity.NOTE, None, rest)
 
 
 def _one_by_one(contents: Contents) -> Checksums:
