@@ -146,9 +146,9 @@ class Machine:
         self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ_EX")
 
     def instance(self, pair: tuple[str, str]) -> None:
-        arguments = tuple(self.pop_mark())
-        self.import_pair(pair)
-        self.call(self.stack.pop(), arguments, "INST")
+        self.import_pair(pair)  # CPython's slower unpickler looks for the mark only then
+        function = self.stack.pop()
+        self.call(function, tuple(self.pop_mark()), "INST")
 
     def object(self, _: Any) -> None:
         function, *arguments = self.pop_mark()

@@ -29,14 +29,8 @@ from course_utils.formats.pickle_rows import inspect_legacy, inspect_pickles, in
 from course_utils.formats.safetensors import MalformedHeaderError, UnknownDtypeError, read_header
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import storage_of
-from course_utils.formats.zip import (
-    ZIP,
-    ForeignZipError,
-    MalformedZipError,
-    Record,
-    end_of_archive,
-    read_directory,
-)
+from course_utils.formats.zip import ZIP, Record, end_of_archive, read_directory
+from course_utils.formats.zip_entries import ForeignZipError, MalformedZipError
 from course_utils.formats.zip_kinds import why_no_checkpoint, without_folder, zip_kind
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from course_utils.errors import NotACheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats.source import Memory
-from course_utils.formats.zip import MalformedZipError, read_directory
+from course_utils.formats.zip import read_directory
+from course_utils.formats.zip_entries import MalformedZipError
 
 CENTRAL = b"PK\1\2"
 LOCAL = b"PK\3\4"

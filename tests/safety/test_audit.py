@@ -637,6 +637,24 @@ def test_other_zip_files_are_no_checkpoints(file, words):
         load_checkpoint(file)
 
 
+@pytest.mark.parametrize("change", [(8, 1), (10, 12), (6, 99)], ids=["flags", "method", "version"])
+def test_a_record_that_nobody_reads_hides_no_code_in_another(file, marker, change):
+    data = bytearray(hostile.zip_checkpoint(attack(marker)))
+    offset, value = change
+    name = data.rindex(b"file/data/0")
+    data[data.rindex(b"PK\1\2", 0, name) + offset] = value
+    file.write_bytes(data)
+    found = audit(file)
+    assert found.verdict is Verdict.DAMAGED
+    assert "torch would read file/data.pkl" in found.findings[0].reason
+    for load in (load_untrusted, load_checkpoint):
+        with pytest.raises(DamagedCheckpointError):
+            load(file)
+    assert not marker.exists()
+    run_it(file)
+    assert marker.exists()
+
+
 def test_code_in_another_zip_file_is_found(file, marker):
     file.write_bytes(zipped("m/data.dat", content=attack(marker)))
     assert audit(file).verdict is Verdict.WOULD_RUN_CODE

@@ -205,6 +205,7 @@ SEEN = [  # each was judged wrongly once
     + bytes(6) + b"\x8c\x01x\x94\x86\x94e\x8c\x01s\x94\x8f\x94(K\x03\x90\x8c\x01o\x94\x8c\x06"
     b"rancprobe\nRuns\nN}U\x01aK\x01s\x86bom\x94\x8c\x06Random\x94\x93\x94u.",
     b"\x80\x04K\1.K\1cprobe\nrun\n\x85\x93.",
+    b"\x80\x02K\1.iprobe\nrun\n.",
 ]  # fmt: skip
 
 
