@@ -140,6 +140,11 @@ def test_what_differs_is_found_and_what_is_the_same_is_not(compare, name):
         assert compare({"v": value, "t": around}, {"v": value, "t": around}).same
 
 
+def test_a_tensor_counts_at_each_of_its_places(compare):
+    one = torch.ones(1)
+    assert compare(state := {"a": one, "b": [one, one.clone()]}, state).tensors == 3
+
+
 IGNORED = {
     "order": "order", "stride": "layout", "conjugate": None, "sharing": "sharing",
     "one object": "sharing", "requires_grad": "requires_grad", "parameter": "class",
