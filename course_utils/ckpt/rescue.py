@@ -37,7 +37,7 @@ from course_utils.formats.salvage import find_records
 from course_utils.formats.tensors import TYPED, is_tensor, storage_of
 from course_utils.formats.trees import nodes
 from course_utils.formats.verify import Verdict, Verification
-from course_utils.formats.zip import Record
+from course_utils.formats.zip import ZIP, Record
 
 META = Global("torch._utils", "_rebuild_meta_tensor_no_storage")
 BYTEORDER = "byteorder"
@@ -147,6 +147,8 @@ def _is_proved(contents: Contents, record: Record) -> bool:
 
 def _without_directory(path: str | os.PathLike[str], error: Exception) -> Contents:
     source = OpenFile(path)
+    if source.read_at(0, 4) != ZIP:
+        raise error
     found = list(find_records(source))
     prefix = next((r.name.removesuffix(PICKLE) for r in found if r.name.endswith("/" + PICKLE)), "")
     records: dict[str, Record] = {}

@@ -94,10 +94,11 @@ def scan_pickle(file: BinaryIO, machine: Machine | None = None) -> Pickle:
         machine.too_much |= isinstance(error, TooMuchError)
     except Exception as error:  # a stack that is empty, a memo without the entry, …
         problem = f"unreadable near byte {file.tell() - start}: {type(error).__name__}: {error}"
-    doubtful = machine.problem is not None or machine.frame_end is not None
+    crossed = machine.frame_end is not None and file.tell() > machine.frame_end
     return Pickle(
         root, machine.globals, machine.calls, machine.persistent, file.tell() - start,
-        machine.problem or problem, machine.changed, machine.too_much, doubtful,
+        machine.problem or problem, machine.changed, machine.too_much,
+        machine.frames_disagree or crossed,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ class Machine:
         changed: what was imported and would then itself be changed.
         problem: the first thing that makes no sense, and yet does not stop an unpickler.
         frame_end: position at which the present frame ends, None outside of frames.
+        frames_disagree: whether frames ended where instructions did not.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class Machine:
         self.changed: list[Any] = []
         self.frame_end: int | None = None
         self.problem: str | None = None
-        self.too_much = False
+        self.too_much = self.frames_disagree = False
         self._huge_keys = 0
 
     def fresh(self) -> "Machine":
@@ -67,6 +68,7 @@ class Machine:
         if self.frame_end is None or position < self.frame_end:
             return
         if position > self.frame_end:
+            self.frames_disagree = True
             self.complain("an instruction crosses the end of its frame")
         self.frame_end = None
 
@@ -76,6 +78,7 @@ class Machine:
 
     def frame(self, end: int) -> None:
         if self.frame_end is not None:
+            self.frames_disagree = True
             self.complain("a frame begins inside another")
         self.frame_end = end
 
@@ -96,9 +99,6 @@ class Machine:
             self.stack.pop()
         else:
             self.pop_mark()
-
-    def drop_mark(self, _: Any) -> None:
-        self.pop_mark()
 
     def put(self, number: int) -> None:
         self.memo[number] = self.stack[-1]

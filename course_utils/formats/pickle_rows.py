@@ -61,7 +61,7 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
         start = file.tell()
         content = read_with_arrays(file, start, scan_next(file))
         whole = content.problem is None and (marked or file.tell() == file.size)
-        acts = content.calls or content.changed or (content.doubtful and content.globals)
+        acts = content.calls or content.changed or content.doubtful
         if not (whole or acts or (marked and not number)):
             if number:  # text, or tensors; whoever asks for one more pickle reads it as one
                 _mention_rest(file.size - start, content, where, evidence)

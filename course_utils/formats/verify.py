@@ -15,6 +15,7 @@ from course_utils.formats.contents import CHECKPOINT, COMMIT_RECORD, LEGACY, Con
 from course_utils.formats.torch_layout import follows_layout
 from course_utils.formats.zip import Record, end_of_archive
 
+VERSIONS = {str(number).encode() for number in range(1, 11)}  # of the format, that torch 2.14 reads
 BLOCK = 2 << 20  # bytes of a record in memory at a time
 
 
@@ -91,7 +92,10 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     if not contents.records or not contents.checksums:
         kind = "file saved without them" if contents.kind == CHECKPOINT else contents.kind
         reason = f"a {kind} has no checksums: its structure was checked, its bytes cannot be"
-        layout = [*(_layout(contents) if contents.kind == CHECKPOINT else ()), *_rest(contents)]
+        layout = []
+        if contents.kind == CHECKPOINT:
+            layout = [*_absent(contents), *_layout(contents)]
+        layout += _rest(contents)
         return Verification((*layout, Finding(Severity.NOTE, None, reason)), 0)
     stored = [record for record in contents.records.values() if not record.compressed]
     findings = []
@@ -100,6 +104,8 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     for record in contents.records.values():
         if record.compressed:
             findings += _unpacked(contents, record)
+    if contents.kind == CHECKPOINT:
+        findings += _absent(contents)
     if not findings and contents.kind != COMMIT_RECORD:
         findings = [*_layout(contents), *_rest(contents)]
     return Verification(tuple(findings), len(contents.records))
@@ -159,8 +165,33 @@ def _unpacked(contents: Contents, record: Record) -> list[Finding]:
         return [Finding(Severity.ERROR, record.name, str(error))]
 
 
+def _absent(contents: Contents) -> Iterator[Finding]:
+    """Look for what torch needs beside the records that are there; no checksum tells of that."""
+    if _version(contents) is None:
+        said = "record version is missing: torch.load reads nothing without it"
+        yield Finding(Severity.WARNING, "version", said)
+    needed = {info.record: info.storage_nbytes for info in contents.tensors.values()}
+    for name, size in needed.items():
+        record = contents.records.get(name) if name else None
+        if name and record is None:
+            yield Finding(Severity.ERROR, name, "it is missing, and tensors lie in it")
+        elif record and record.size != size:
+            how = Severity.ERROR if record.size < size else Severity.WARNING
+            said = f"{name} has {record.size:,} bytes, and {size:,} by the pickle"
+            yield Finding(how, name, said)
+
+
+def _version(contents: Contents) -> Record | None:
+    return contents.records.get(".data/version") or contents.records.get("version")
+
+
 def _layout(contents: Contents) -> Iterator[Finding]:
     """Compare what no CRC-32 covers; where another program laid the file out, that cannot be."""
+    record = _version(contents) if contents.kind == CHECKPOINT else None
+    version = contents.content(record).read_at(0, 20).strip() if record else b"1"
+    if version not in VERSIONS:
+        said = f"the format's version is {version!r}, and torch reads 1 to 10"
+        yield Finding(Severity.WARNING, "version", said)
     if any(record.compressed for record in contents.records.values()):
         return
     records = list(contents.records.values())

@@ -127,6 +127,8 @@ def _refuse_odd_names(entries: list[Entry]) -> None:
         ):
             raise MalformedZipError(f"a record has the unsafe name {name[:100]!r}")
         folded = name.lower()
+        if folded != name and folded.endswith(("/data.pkl", "/byteorder")):
+            raise MalformedZipError(f"torch would take record {name} for {folded}")
         if folded in seen:  # miniz looks names up without regard to case
             raise MalformedZipError(
                 f"two records are called {name}; programs may read either of them"

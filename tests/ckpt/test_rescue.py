@@ -148,6 +148,9 @@ def test_a_lost_pickle_a_file_without_checksums_and_another_kind(files):
     save_file({"w": torch.ones(2)}, files[0])
     with pytest.raises(UnsupportedCheckpointError, match="a safetensors file has no checksums"):
         rescue(*files)
+    os.truncate(files[0], files[0].stat().st_size - 1)
+    with pytest.raises(DamagedCheckpointError, match="its tensors end at byte"):
+        rescue(*files)
     files[0].write_text("hello")
     with pytest.raises(NotACheckpointError):
         rescue(*files)
