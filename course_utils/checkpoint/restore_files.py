@@ -1,5 +1,6 @@
 """Open the files of a checkpoint that is to be restored, verify them, and plan what goes where."""
 
+import errno
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -19,6 +20,7 @@ from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
     MismatchedCheckpointError,
+    UnreadableCheckpointError,
 )
 from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.locks import lock_shared, not_for_children
@@ -69,7 +71,12 @@ def plans_for(path: Path, target: Any, opened: ExitStack) -> list[Plan]:
 
 
 def _open(path: Path, opened: ExitStack) -> OpenFile:
-    file = opened.enter_context(not_for_children(lambda: OpenFile(path)))
+    try:
+        file = opened.enter_context(not_for_children(lambda: OpenFile(path)))
+    except UnreadableCheckpointError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EMFILE:
+            raise NotInPlaceError("more files than this process may have open at once") from None
+        raise
     lock_shared(file)
     return file
 

@@ -93,7 +93,9 @@ class NodeComparison:
     def _tensors(self, pair: _Pair, one: TensorInfo, two: TensorInfo) -> Iterator[_Pair | Change]:
         path = pair.path
         key = (id(pair.one), id(pair.two))
-        if key not in self._elements:  # the same tensor may stand at many places
+        if key in self._elements:  # the same tensor may stand at many places
+            self.tensors += 1
+        else:
             self._elements[key] = list(self.tensors_differ(one, two))
         yield from (Change(path, c.what, c.detail, c.largest) for c in self._elements[key])
         kinds = _class(pair.one), _class(pair.two)

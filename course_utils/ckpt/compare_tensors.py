@@ -7,7 +7,7 @@ from typing import NamedTuple
 from course_utils.ckpt.changes import Change
 from course_utils.formats.contents import Contents
 from course_utils.formats.dtypes import PER_BYTE
-from course_utils.formats.elements import BLOCK, blocks_of
+from course_utils.formats.elements import BLOCK, blocks_of, record_of
 from course_utils.formats.tensors import TensorInfo
 
 PACKED = {*PER_BYTE, "float4_e2m1fn_x2"}
@@ -86,8 +86,7 @@ def _lie_alike(left: Side, right: Side) -> bool:
         return False
     if one.span != prod(one.shape) or one.dtype in PER_BYTE:
         return False  # with gaps, or elements that are repeated or packed
-    contents = [side.contents.content(side.contents.records[side.info.record or ""])
-                for side in (left, right)]  # fmt: skip
+    contents = [side.contents.content(record_of(*side)) for side in (left, right)]
     starts = [side.info.storage_offset * side.info.itemsize for side in (left, right)]
     for done in range(0, one.nbytes, BLOCK):
         count = min(BLOCK, one.nbytes - done)

@@ -84,7 +84,7 @@ def diff(
         tensors_only: compare tensors by their dotted names, and nothing else about the files:
             whether a checkpoint and what was converted from it hold the same tensors. Ignores
             all of `ASPECTS`, and, where one file has a pickled module and the other has none,
-            what a state_dict of the module would not hold.
+            what in the module is no parameter or persistent buffer.
         ignore: what plays no part, of `ASPECTS`: the order of keys, the steps between elements,
             what shares memory (or is one object), devices, ``requires_grad``, whether a tensor is
             a parameter, what is set on tensors.
@@ -103,7 +103,7 @@ def diff(
         named = [with_weights_named(side) for side in (left, right)]
         if (named[0] is left) != (named[1] is right):  # a pickled module, and what it became
             left, right = named
-            ignored = (*ignored, "what is in no state_dict")
+            ignored = (*ignored, "what is no parameter or persistent buffer")
         changes = list(_by_name(walk, left, right))
     elif SAFETENSORS not in (left.kind, right.kind):
         changes = list(walk.changes("", left.tree, right.tree))

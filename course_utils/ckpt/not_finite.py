@@ -6,6 +6,7 @@ from math import prod
 from typing import NamedTuple
 
 from course_utils.formats.contents import Contents
+from course_utils.formats.elements import record_of
 from course_utils.formats.tensors import TensorInfo
 
 BLOCK = 16 << 20  # bytes in memory at a time
@@ -50,7 +51,7 @@ def not_finite(
 
 def _blocks(contents: Contents, info: TensorInfo) -> Iterator[bytes]:
     """Yield the memory from a tensor's first element to its last."""
-    source = contents.content(contents.records[info.record or ""])
+    source = contents.content(record_of(contents, info))
     start = info.storage_offset * info.itemsize
     stop = start + info.span * info.itemsize
     for position in range(start, stop, BLOCK):

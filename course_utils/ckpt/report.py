@@ -42,6 +42,11 @@ def refusal(error: BaseException, status: int) -> Report:
     return Report(status, word, str(error), data)
 
 
+def not_taken(rest: str | None) -> list[str]:
+    """Return the lines about what follows the end of a file and is not in the new one."""
+    return [f"not taken: {rest}"] if rest else []
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``"1 tensor"``, ``"2 tensors"``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

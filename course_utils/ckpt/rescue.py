@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.ckpt.report import FINE, PROBLEM, Report
-from course_utils.ckpt.views import TYPED, views_in
+from course_utils.ckpt.views import views_in
 from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
     PICKLE,
@@ -23,6 +23,7 @@ from course_utils.files.write_new import refuse_existing
 from course_utils.files.zip_writer import Content
 from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.find_tensors import find_tensors
+from course_utils.formats.open import require_tensors
 from course_utils.formats.pickle import read_pickle
 from course_utils.formats.pickle_nodes import (
     Call,
@@ -33,10 +34,10 @@ from course_utils.formats.pickle_nodes import (
     describe,
 )
 from course_utils.formats.salvage import find_records
-from course_utils.formats.tensors import is_tensor, storage_of
+from course_utils.formats.tensors import TYPED, is_tensor, storage_of
 from course_utils.formats.trees import nodes
-from course_utils.formats.verify import Verdict
-from course_utils.formats.zip import Record
+from course_utils.formats.verify import Verdict, Verification
+from course_utils.formats.zip import ZIP, Record
 
 META = Global("torch._utils", "_rebuild_meta_tensor_no_storage")
 BYTEORDER = "byteorder"
@@ -126,10 +127,12 @@ def _proved(path: str | os.PathLike[str]) -> Contents:
         contents = open_contents(path)
     except DamagedCheckpointError as error:
         return _without_directory(path, error)
+    require_tensors(contents)
     if contents.kind != CHECKPOINT or not contents.checksums:
+        what = "is a folder; name a file in it" if contents.files else "has no checksums"
         raise UnsupportedCheckpointError(
-            f"{path}: nothing in a {contents.kind} can be proved here: it is a folder, or has no "
-            "checksums. What can be read, `ckpt convert` writes."
+            f"{path}: nothing in it can be proved: a {contents.kind} {what}. What can be read, "
+            "`ckpt convert` writes."
         )
     proved = {name: r for name, r in contents.records.items() if _is_proved(contents, r)}
     return contents._replace(records=proved)
@@ -144,6 +147,8 @@ def _is_proved(contents: Contents, record: Record) -> bool:
 
 def _without_directory(path: str | os.PathLike[str], error: Exception) -> Contents:
     source = OpenFile(path)
+    if source.read_at(0, 4) != ZIP:
+        raise error
     found = list(find_records(source))
     prefix = next((r.name.removesuffix(PICKLE) for r in found if r.name.endswith("/" + PICKLE)), "")
     records: dict[str, Record] = {}
@@ -226,14 +231,17 @@ def report(options: argparse.Namespace) -> Report:
     done = rescue(options.file, options.out, overwrite=options.force)
     headline, *lines = str(done).splitlines()
     data = {**asdict(done), "path": str(done.path)}
-    if not done.lost and _is_sound(options.file):
-        lines.append(f"{options.file} is sound: it needed no rescue")
-        return Report(FINE, "needed no rescue", headline, data, notes=lines)
-    return Report(PROBLEM, "rescued in part", headline, data, notes=lines)
+    seen = _verified(options.file)
+    if done.lost or seen is None or seen.damage:
+        return Report(PROBLEM, "rescued in part", headline, data, notes=lines)
+    lines += [finding.problem for finding in seen.findings]
+    found = "is sound" if seen.verdict is Verdict.SOUND else "is not damaged, as far as can be told"
+    lines.append(f"{options.file} {found}: it needed no rescue")
+    return Report(FINE, "needed no rescue", headline, data, notes=lines)
 
 
-def _is_sound(path: str) -> bool:
+def _verified(path: str) -> Verification | None:
     try:
-        return verify(path).verdict is Verdict.SOUND
+        return verify(path)
     except DamagedCheckpointError:  # its directory is lost, and no more than that
-        return False
+        return None

@@ -8,7 +8,7 @@ from math import lcm, prod
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from course_utils.ckpt.report import FINE, Report
+from course_utils.ckpt.report import FINE, Report, not_taken
 from course_utils.ckpt.views import View, views_in
 from course_utils.errors import UnsupportedCheckpointError
 from course_utils.files.checkpoint_writer import (
@@ -27,6 +27,7 @@ from course_utils.formats.open import dense
 from course_utils.formats.pickle_nodes import Call, PersistentId
 from course_utils.formats.tensors import TensorInfo, storage_of, tensor_at
 from course_utils.formats.trees import mismatch
+from course_utils.formats.verify import rest_of
 
 RECORD = 320  # bytes that one more record costs in the archive, at most: headers and padding
 
@@ -39,11 +40,13 @@ class Slimmed:
         path: the new file.
         before: bytes of the old one.
         after: bytes of the new one: fewer, or as many where there was nothing to slim.
+        rest: what followed the end of the old one, and is not in the new one; None for nothing.
     """
 
     path: Path
     before: int
     after: int
+    rest: str | None = None
 
 
 def slim(
@@ -88,7 +91,8 @@ def slim(
         write_checkpoint(out, contents, tree, records, check, overwrite=overwrite)
     except _NotSmallerError:
         write_new(out, lambda file: _copy(contents, file), sources=[path], overwrite=overwrite)
-    return Slimmed(Path(out), before, os.path.getsize(out))
+        return Slimmed(Path(out), before, os.path.getsize(out))
+    return Slimmed(Path(out), before, os.path.getsize(out), rest_of(contents))
 
 
 class _NotSmallerError(Exception):
@@ -228,5 +232,5 @@ def report(options: argparse.Namespace) -> Report:
     """Write a slim copy of ``options.file`` to ``options.out``, for the command line."""
     done = slim(options.file, options.out, overwrite=options.force)
     headline = f"written to {options.out}: {done.after:,} bytes instead of {done.before:,}"
-    data = {"out": options.out, "before": done.before, "after": done.after}
-    return Report(FINE, "written", headline, data)
+    data = {"out": options.out, "before": done.before, "after": done.after, "rest": done.rest}
+    return Report(FINE, "written", headline, data, notes=not_taken(done.rest))

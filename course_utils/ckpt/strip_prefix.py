@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_utils.ckpt.report import FINE, Report, counted
+from course_utils.ckpt.report import FINE, Report, counted, not_taken
 from course_utils.errors import MismatchedCheckpointError
 from course_utils.files.checkpoint_writer import PICKLE, all_records, fresh_tree, write_checkpoint
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
@@ -17,6 +17,7 @@ from course_utils.formats.contents import SAFETENSORS, Contents
 from course_utils.formats.pickle_nodes import Call, OrderedDictNode
 from course_utils.formats.tensors import is_tensor
 from course_utils.formats.trees import mismatch, nodes
+from course_utils.formats.verify import rest_of
 from course_utils.formats.wrappers import WRAPPERS
 from course_utils.tables import Table
 
@@ -31,10 +32,12 @@ class Stripped:
     Attributes:
         path: the new file.
         renamed: new key of each key that changed.
+        rest: what followed the end of the old file, and is not in the new one; None for nothing.
     """
 
     path: Path
     renamed: dict[str, str]
+    rest: str | None = None
 
 
 def strip_prefix(
@@ -65,7 +68,7 @@ def strip_prefix(
     contents = open_sound(path, single=True)
     refuse_existing(out, [path], overwrite=overwrite)
     strip = _strip_safetensors if contents.kind == SAFETENSORS else _strip_checkpoint
-    return Stripped(Path(out), strip(contents, out, prefix, overwrite))
+    return Stripped(Path(out), strip(contents, out, prefix, overwrite), rest_of(contents))
 
 
 def strippable(contents: Contents, prefix: str | None = None) -> dict[str, str]:
@@ -222,5 +225,6 @@ def report(options: argparse.Namespace) -> Report:
     """Write a copy of ``options.file`` to ``options.out``, for the command line."""
     done = strip_prefix(options.file, options.out, options.prefix, overwrite=options.force)
     headline = f"written to {options.out}: {counted(len(done.renamed), 'key')} renamed"
-    data = {"out": options.out, "renamed": done.renamed}
-    return Report(FINE, "written", headline, data, Table(done.renamed.items(), ["was", "is"]))
+    data = {"out": options.out, "renamed": done.renamed, "rest": done.rest}
+    table = Table(done.renamed.items(), ["was", "is"])
+    return Report(FINE, "written", headline, data, table, notes=not_taken(done.rest))

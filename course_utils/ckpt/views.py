@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 from course_utils.formats.dtypes import ITEMSIZE
 from course_utils.formats.pickle_nodes import Call, PersistentId, describe
-from course_utils.formats.tensors import TensorInfo, storage_of, tensor_at
+from course_utils.formats.tensors import TYPED, TensorInfo, storage_of, tensor_at
 from course_utils.formats.trees import nodes
 
-TYPED = "torch._tensor._rebuild_from_type_v2"  # holds another call's function and arguments
 STRIDED = {
     f"torch._utils.{name}"
     for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor")

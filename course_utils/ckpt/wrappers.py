@@ -47,7 +47,8 @@ def strips_rightly(found: Wrapped, weights: dict[str, dict[str, Any]]) -> bool:
 def _all_begin_with_module(keys: Iterable[str]) -> bool:
     """Whether ``module`` is the first part of every key that is no other wrapper's."""
     bare = ([part for part in key.split(".") if part not in PRIVATE] for key in keys)
-    return all(len(parts) > 1 and parts[0] == PARALLEL for parts in bare)
+    found = [len(parts) > 1 and parts[0] == PARALLEL for parts in bare]
+    return bool(found) and all(found)
 
 
 def _is_average(path: str) -> bool:

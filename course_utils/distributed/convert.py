@@ -14,7 +14,6 @@ from typing import Any
 import safetensors.torch
 import torch
 import torch.distributed.checkpoint as dcp
-from safetensors import SafetensorError
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
 from course_utils.distributed.files import (
@@ -83,7 +82,7 @@ def from_one_file(path: Path, folder: Path, step: int) -> Path:
         MismatchedCheckpointError: the file's optimizer state is by position.
     """
     state = _read_file(path)
-    if any(isinstance(name, int) for name in state.get("optimizer", {}).get("state", {})):
+    if _by_position(state.get("optimizer")):
         raise MismatchedCheckpointError(
             f"{path}: its optimizer state is by position; save what get_optimizer_state_dict "
             "(torch.distributed.checkpoint.state_dict) returns, which is by name"
@@ -120,11 +119,16 @@ def _plain_dicts(value: Any) -> Any:
     return value
 
 
+def _by_position(optimizer: Any) -> bool:
+    """Whether the state of an optimizer, or of one in a list, is by the parameters' numbers."""
+    if isinstance(optimizer, list | tuple):
+        return any(map(_by_position, optimizer))
+    state = optimizer.get("state") if isinstance(optimizer, dict) else None
+    return isinstance(state, dict) and any(isinstance(name, int) for name in state)
+
+
 def _read_file(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        try:
-            return {"model": safetensors.torch.load_file(path)}
-        except SafetensorError as error:
-            raise DamagedCheckpointError(f"{path}: {error}; get the file again") from error
     state = load_checkpoint(path)
+    if not isinstance(state, dict):
+        raise MismatchedCheckpointError(f"{path}: it holds a {type(state).__name__}, not a state")
     return {"model": state} if all(isinstance(v, torch.Tensor) for v in state.values()) else state

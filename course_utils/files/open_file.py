@@ -115,6 +115,9 @@ class OpenFile:
 def system_error(path: Path, error: OSError) -> CheckpointError:
     """Say what an operating system's error means for a reader, and what to do."""
     if error.errno == errno.ENOENT:
+        if path.is_symlink():
+            there = os.readlink(path)
+            return MissingCheckpointError(f"{path}: is a link to {there}, which is not there.")
         return MissingCheckpointError(f"{path}: there is no such file.")
     advice = {
         errno.EACCES: "Check the owner with `ls -l`.",

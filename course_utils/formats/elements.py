@@ -9,6 +9,7 @@ from course_utils.formats.contents import Contents
 from course_utils.formats.dtypes import PER_BYTE, is_complex
 from course_utils.formats.open import REMEDY, dense
 from course_utils.formats.tensors import TensorInfo
+from course_utils.formats.zip import Record
 
 BLOCK = 16 << 20  # bytes in memory at a time
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -43,6 +44,21 @@ def raw_blocks(contents: Contents, info: TensorInfo) -> Iterator[bytes]:
         yield _gathered(contents, info)
 
 
+def record_of(contents: Contents, info: TensorInfo) -> Record:
+    """Return the record that holds a tensor's storage.
+
+    Raises:
+        DamagedCheckpointError: the file has no such record.
+    """
+    record = contents.records.get(info.record or "")
+    if record is None:
+        raise DamagedCheckpointError(
+            f"{contents.path}: tensor {info.name} lies in record {info.record}, which is not "
+            f"there. {REMEDY}"
+        )
+    return record
+
+
 def _in_order(contents: Contents, info: TensorInfo) -> Iterator[bytes]:
     start = info.storage_offset * info.itemsize // PER_BYTE.get(info.dtype, 1)
     for done in range(0, info.nbytes, BLOCK):
@@ -71,8 +87,7 @@ def _gathered(contents: Contents, info: TensorInfo) -> bytes:
 
 
 def _read(contents: Contents, info: TensorInfo, start: int, count: int) -> bytes:
-    record = contents.records.get(info.record or "")
-    data = contents.content(record).read_at(start, count) if record else b""
+    data = contents.content(record_of(contents, info)).read_at(start, count)
     if len(data) < count:
         raise DamagedCheckpointError(
             f"{contents.path}: tensor {info.name} needs bytes {start:,} to {start + count:,} of "

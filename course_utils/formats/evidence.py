@@ -55,12 +55,17 @@ class Evidence:
     def judge(self, content: Pickle, where: str) -> None:
         """Add what there is to say about a pickle."""
         self.imports |= {modern_name(found) for found in content.globals}
+        room = content.length  # for the files inside it, if it does not load one again and again
         for finding, call in judge(content, where):
             self.add(*finding)
             if call is None:
                 continue
             if len(self.calls) < MOST:
                 self.calls[show(call)] = None
-            inner = nested_file(call)
+            inner = nested_file(call) if room >= 0 else None
             if inner is not None:
+                room -= len(inner)
                 self.nested.append((inner, f"{where}: a file inside: "))
+        if room < 0:
+            del self.nested[-1]
+            self.no_checkpoint(where, "loads a file inside it again and again: not all is read")

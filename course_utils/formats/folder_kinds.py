@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 INDEX = ".metadata"  # of torch.distributed.checkpoint: which bytes of which file are what
 COMMIT = "commit.json"  # of `course_utils.distributed`: names, sizes and checksums of all files
-SHARDED_INDEX = ".index.json"
 SHARDED, DISTRIBUTED = "sharded checkpoint", "distributed checkpoint"
 TRAINER, ACCELERATE = "Trainer checkpoint", "accelerate checkpoint"
 MODEL = "model folder"
 PIECES = "distributed checkpoint in safetensors files, whose number is written nowhere"
 
 _WEIGHTS = re.compile(r"(model|pytorch_model|adapter_model)(_\d+)?\.(safetensors|bin)")
-_SHARD = re.compile(r".*-\d{5}-of-\d{5}\.(safetensors|bin)")
+_SHARD = re.compile(r".*-\d{5}-of-\d{5}(\.[\w-]+)?\.(safetensors|bin)")
+_SHARDED_INDEX = re.compile(r".*\.index(\.[\w-]+)?\.json")  # a variant, as "fp16", may be named
 _PIECE = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 _DEEPSPEED = re.compile(
     r"(\w*zero_pp_rank_\d+_)?mp_rank_\d+_(model|optim)_states\.pt|layer_\d+-model_.*_states\.pt"
@@ -58,12 +58,13 @@ def folder_kind(names: Collection[str], index: str | None = None) -> FolderKind 
         names: of all its files.
         index: the one of them by which it was named, if it was.
     """
-    if any(name.endswith(".distcp") for name in names) or {INDEX, COMMIT} <= set(names):
+    alone = {INDEX} == set(names)  # all else is gone
+    if alone or any(name.endswith(".distcp") for name in names) or {INDEX, COMMIT} <= set(names):
         return FolderKind(DISTRIBUTED, INDEX)
     pieces = tuple(sorted(name for name in names if _PIECE.fullmatch(name)))
     if pieces and not index:
         return FolderKind(PIECES, None, pieces)
-    indexes = [index] if index else sorted(n for n in names if n.endswith(SHARDED_INDEX))
+    indexes = [index] if index else sorted(filter(is_shard_index, names))
     weights = tuple(sorted(name for name in names if _WEIGHTS.fullmatch(name)))
     states = tuple(sorted(name for name in names if _STATE.fullmatch(name)))
     if len(indexes) + len(weights) == 0 or len(indexes) > 1 or (indexes and weights and not index):
@@ -90,7 +91,12 @@ def is_deepspeed(names: Collection[str]) -> bool:
 
 def is_index(name: str) -> bool:
     """Whether a file, by its name, stands for the folder in which it lies."""
-    return name in (INDEX, COMMIT) or name.endswith(SHARDED_INDEX)
+    return name in (INDEX, COMMIT) or is_shard_index(name)
+
+
+def is_shard_index(name: str) -> bool:
+    """Whether a file, by its name, lists the shards of weights."""
+    return _SHARDED_INDEX.fullmatch(name) is not None
 
 
 def surplus_shards(names: Collection[str], listed: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from course_utils.errors import (
+    AnotherFormatError,
     CheckpointError,
     DamagedCheckpointError,
     NotACheckpointError,
@@ -98,7 +99,7 @@ def _open(folder: Folder, found: FolderKind) -> Contents:
     if found.listed_by:
         tree = _shards(folder, found.listed_by, parts, oddities)
     else:
-        trees = {_part_of(name): _whole(folder, name, parts) for name in found.weights}
+        trees = {_part_of(name): _weights(folder, name, parts) for name in found.weights}
         if not found.states and len(trees) == 1:
             return parts.described(next(iter(trees.values())), oddities)
         return parts.described({**trees, **_states(folder, found, parts, oddities)}, oddities)
@@ -110,6 +111,16 @@ def _open(folder: Folder, found: FolderKind) -> Contents:
 def _whole(folder: Folder, name: str, parts: Parts) -> Any:
     path = folder.path / name
     return parts.add(require_tensors(open_contents(folder.open(name), path)))
+
+
+def _weights(folder: Folder, name: str, parts: Parts) -> Any:
+    """Return what a file has without which the folder is not whole."""
+    try:
+        return _whole(folder, name, parts)
+    except AnotherFormatError as error:
+        raise UnsupportedCheckpointError(f"{folder.path} is not whole: {error}") from None
+    except NotACheckpointError as error:
+        raise DamagedCheckpointError(f"{folder.path} is not whole: {error}") from None
 
 
 def _part_of(name: str) -> str:
@@ -146,7 +157,7 @@ def _shards(folder: Folder, index: str, parts: Parts, oddities: list[str]) -> di
     tensors: dict[str, Any] = {}
     holders: dict[str, list[str]] = {}
     for shard in listed:
-        tree = _whole(folder, shard, parts)
+        tree = _weights(folder, shard, parts)
         if not isinstance(tree, dict):
             raise _damaged(folder, f"{shard} is no state_dict")
         for name in tree:

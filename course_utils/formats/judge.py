@@ -20,7 +20,7 @@ from course_utils.formats.pickle_nodes import (
     PersistentId,
     describe,
 )
-from course_utils.formats.tensors import is_tensor, tensor_at
+from course_utils.formats.tensors import TYPED, is_tensor, tensor_at
 
 
 class Verdict(Enum):
@@ -93,7 +93,7 @@ def function_of(call: Call) -> Global | None:
 
 def nested_file(call: Call) -> bytes | None:
     """Return the file inside the pickle that this call would load with ``torch.load``, if any."""
-    if describe(call.function) != "torch.storage._load_from_bytes":
+    if describe(call.function) != LOAD:
         return None
     match call.arguments:
         case (bytes(data),):
@@ -104,10 +104,15 @@ def nested_file(call: Call) -> bytes | None:
 
 
 ENCODE = "_codecs.encode"  # how protocol 2 writes bytes
+LOAD = "torch.storage._load_from_bytes"  # how plain pickle, unlike torch.save, writes storages
+LAYERS = (
+    8  # a parameter is rebuilt from a tensor of a class, that from a tensor, that from a storage
+)
 # Known to build a value and do nothing else. All but torch's own need `safe_globals` to load.
 VALUE_TYPES = frozenset(
     """builtins.bool builtins.bytes builtins.dict builtins.float builtins.frozenset builtins.int
     builtins.list builtins.object builtins.range builtins.slice builtins.str builtins.tuple
+    builtins.Ellipsis builtins.NotImplemented
     collections.defaultdict collections.deque
     datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
     pathlib.Path pathlib.PosixPath pathlib.PurePath pathlib.PurePosixPath pathlib.WindowsPath
@@ -117,7 +122,8 @@ VALUE_TYPES = frozenset(
     numpy.core.numeric._frombuffer numpy._core.numeric._frombuffer
     argparse.Namespace types.SimpleNamespace decimal.Decimal fractions.Fraction uuid.UUID
     torch.nested._internal.nested_tensor._rebuild_njt
-    torch.storage._load_from_bytes torch.torch_version.TorchVersion""".split()  # noqa: SIM905
+    torch.nn.parameter.UninitializedBuffer torch.nn.parameter.UninitializedParameter
+    torch._C.Generator torch.storage._load_from_bytes torch.torch_version.TorchVersion""".split()  # noqa: SIM905
 )
 
 
@@ -153,15 +159,15 @@ def _verdict_on_import(found: Global) -> Verdict:
 def _judge_allowed(name: str, call: Call) -> tuple[Verdict, str | None]:
     """Look at how an allowed function is called: torch's list says nothing about arguments."""
     if is_tensor(call):
-        if isinstance(call.arguments, tuple) and _is_nested(call.arguments[:1]):
-            return Verdict.NEEDS_GLOBALS, "rebuilds a tensor that is a file of its own"
         try:
             tensor_at("of a tensor", call)
         except MalformedPickleError as error:
+            if _is_in_a_file(call):
+                return Verdict.NEEDS_GLOBALS, "rebuilds a tensor that is a file of its own"
             return Verdict.DAMAGED, str(error)
     if name == "torch._utils._rebuild_nested_tensor":
         return Verdict.NEEDS_GLOBALS, "holds a nested tensor, whose offsets nothing checks"
-    if name == "torch._tensor._rebuild_from_type_v2" and not _is_rebuild_of_torch(call.arguments):
+    if name == TYPED and not _is_rebuild_of_torch(call.arguments):
         return _judge_inner(call)
     accepts = _CALLS.get(name)
     usual = accepts is not None and isinstance(call.arguments, tuple) and accepts(call.arguments)
@@ -205,11 +211,17 @@ def _is_rebuild_of_torch(arguments: Any) -> bool:
     return False
 
 
-def _is_nested(arguments: tuple[Any, ...]) -> bool:
-    """Plain pickle, unlike torch.save, writes storages as files inside the pickle."""
-    return (
-        bool(arguments) and isinstance(arguments[0], Call) and nested_file(arguments[0]) is not None
-    )
+def _is_in_a_file(node: Any) -> bool:
+    """Whether a tensor's storage is a file inside the pickle, as plain pickle writes it."""
+    for _ in range(LAYERS):
+        if not (isinstance(node, Call) and isinstance(node.arguments, tuple) and node.arguments):
+            break
+        if describe(node.function) == LOAD:
+            return True
+        inner = node.arguments[2:3] if describe(node.function) == TYPED else node.arguments[:1]
+        node = inner[0] if inner else None
+        node = node[0] if isinstance(node, tuple) and node else node
+    return False
 
 
 def _any(_: tuple[Any, ...]) -> bool:
@@ -228,7 +240,7 @@ _CALLS: dict[str, Callable[[tuple[Any, ...]], bool]] = {
     "torch.device": lambda a: bool(a) and isinstance(a[0], str),
     "torch.serialization._get_layout": _one(str),
     "torch.nn.parameter.Parameter": lambda a: bool(a) and isinstance(a[0], Call),
-    "torch._tensor._rebuild_from_type_v2": _is_rebuild_of_torch,
+    TYPED: _is_rebuild_of_torch,
     **{
         f"torch._utils.{name}": _any
         for name in [

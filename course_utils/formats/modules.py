@@ -49,7 +49,8 @@ def find_modules(root: Any) -> list[PickledModule]:
 def with_weights_named(contents: Contents) -> Contents:
     """Return contents with the tensors of pickled modules named as in their state_dicts.
 
-    What is in no state_dict is left out. Contents without such a module are returned as they are.
+    All but parameters and persistent buffers is left out. Contents without such a module are
+    returned as they are.
     """
     modules = find_modules(contents.tree)
     if not modules:

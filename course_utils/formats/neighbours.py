@@ -22,7 +22,7 @@ from course_utils.formats.neighbour_headers import (
     read_onnx,
 )
 from course_utils.formats.source import Source
-from course_utils.formats.zip_kinds import KERAS, NUMPY, TORCHSERVE, WHEEL, zip_name
+from course_utils.formats.zip_kinds import BASELINES, KERAS, NUMPY, TORCHSERVE, WHEEL, zip_name
 
 START = 4096  # bytes by which a format is known
 LARGEST = 64 << 20  # bytes of compressed arrays that are unpacked to see their shapes
@@ -71,6 +71,7 @@ _READERS_OF_ZIPS = {
     KERAS: "keras.saving.load_model",
     WHEEL: "pip install",
     TORCHSERVE: "torchserve, or unzip it first",
+    BASELINES: "its class's load, or unzip it: policy.pth in it is a checkpoint",
 }
 
 

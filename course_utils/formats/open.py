@@ -35,15 +35,8 @@ from course_utils.formats.safetensors import (
 )
 from course_utils.formats.source import Source, Window
 from course_utils.formats.tensors import OtherTensor, TensorInfo
-from course_utils.formats.zip import (
-    EMPTY_ZIP,
-    ZIP,
-    ForeignZipError,
-    Locate,
-    MalformedZipError,
-    Record,
-    read_directory,
-)
+from course_utils.formats.zip import EMPTY_ZIP, ZIP, Locate, Record, read_directory
+from course_utils.formats.zip_entries import ForeignZipError, MalformedZipError
 from course_utils.formats.zip_kinds import why_no_checkpoint, without_folder, zip_kind
 
 if TYPE_CHECKING:

@@ -42,6 +42,7 @@ class Pickle(NamedTuple):
         problem: why it stops making sense; None for a pickle that can be read to its end.
         changed: what it would import and then change: a class, say, or a dict of a module.
         too_much: whether the problem is only that it asks for too much work.
+        doubtful: whether some unpickler may read other instructions than those that were read here.
     """
 
     root: Any
@@ -52,6 +53,7 @@ class Pickle(NamedTuple):
     problem: str | None = None
     changed: Sequence[Any] = ()
     too_much: bool = False
+    doubtful: bool = False
 
 
 def read_pickle(data: bytes) -> Pickle:
@@ -89,9 +91,11 @@ def scan_pickle(file: BinaryIO, machine: Machine | None = None) -> Pickle:
         machine.too_much |= isinstance(error, TooMuchError)
     except Exception as error:  # a stack that is empty, a memo without the entry, …
         problem = f"unreadable near byte {file.tell() - start}: {type(error).__name__}: {error}"
+    crossed = machine.frame_end is not None and file.tell() > machine.frame_end
     return Pickle(
         root, machine.globals, machine.calls, machine.persistent, file.tell() - start,
         machine.problem or problem, machine.changed, machine.too_much,
+        machine.frames_disagree or crossed,
     )  # fmt: skip
 
 

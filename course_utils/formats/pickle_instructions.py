@@ -53,6 +53,10 @@ def _tuple_of(count: int) -> Callable[[Machine, Any], None]:
     return lambda machine, _: machine.stack.append(machine.take(count))
 
 
+def _drop_mark(machine: Machine, _: Any) -> None:
+    machine.pop_mark()
+
+
 def _nothing(machine: Machine, _: Any) -> None:
     pass
 
@@ -82,7 +86,7 @@ _ACT: dict[str, Callable[[Machine, Any], None]] = {
     "FRAME": Machine.frame,
     "MARK": Machine.mark,
     "POP": Machine.pop,
-    "POP_MARK": Machine.drop_mark,
+    "POP_MARK": _drop_mark,
     "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), Machine.put),
     "MEMOIZE": Machine.memoize,

@@ -36,6 +36,7 @@ class Machine:
         changed: what was imported and would then itself be changed.
         problem: the first thing that makes no sense, and yet does not stop an unpickler.
         frame_end: position at which the present frame ends, None outside of frames.
+        frames_disagree: whether frames ended where instructions did not.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class Machine:
         self.changed: list[Any] = []
         self.frame_end: int | None = None
         self.problem: str | None = None
-        self.too_much = False
+        self.too_much = self.frames_disagree = False
         self._huge_keys = 0
 
     def fresh(self) -> "Machine":
@@ -62,12 +63,12 @@ class Machine:
     def check_frame(self, position: int) -> None:
         """Complain of a frame that ends inside an instruction.
 
-        CPython's faster unpickler then loses the bytes it has not used yet, and reads other
-        instructions; the slower one reads on as is done here.
+        CPython's faster unpickler then reads other instructions; the slower one reads on as here.
         """
         if self.frame_end is None or position < self.frame_end:
             return
         if position > self.frame_end:
+            self.frames_disagree = True
             self.complain("an instruction crosses the end of its frame")
         self.frame_end = None
 
@@ -77,6 +78,7 @@ class Machine:
 
     def frame(self, end: int) -> None:
         if self.frame_end is not None:
+            self.frames_disagree = True
             self.complain("a frame begins inside another")
         self.frame_end = end
 
@@ -97,9 +99,6 @@ class Machine:
             self.stack.pop()
         else:
             self.pop_mark()
-
-    def drop_mark(self, _: Any) -> None:
-        self.pop_mark()
 
     def put(self, number: int) -> None:
         self.memo[number] = self.stack[-1]
@@ -147,9 +146,9 @@ class Machine:
         self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ_EX")
 
     def instance(self, pair: tuple[str, str]) -> None:
-        arguments = tuple(self.pop_mark())
-        self.import_pair(pair)
-        self.call(self.stack.pop(), arguments, "INST")
+        self.import_pair(pair)  # CPython's slower unpickler looks for the mark only then
+        function = self.stack.pop()
+        self.call(function, tuple(self.pop_mark()), "INST")
 
     def object(self, _: Any) -> None:
         function, *arguments = self.pop_mark()
@@ -175,8 +174,12 @@ class Machine:
         elif isinstance(target, Call):
             # A second BUILD would run a second __setstate__: keep both.
             target.state = state if target.state is None else Twice((target.state, state))
+            self.built(target)
         else:
             self.change(target, "sets attributes on")
+
+    def built(self, target: Call) -> None:
+        """Be told of an object that has got a state."""
 
     def append(self, _: Any) -> None:
         self.extend_top([self.stack.pop()])
@@ -213,10 +216,7 @@ class Machine:
             self.change(target, "sets items on")
 
     def change(self, target: Any, what: str) -> None:
-        """Note that something is changed that a checkpoint never changes.
-
-        Imported things are real for an unpickler: a class, or a dict such as ``os.environ``.
-        """
+        """Note that something is changed that a checkpoint never changes: a class, for one."""
         if isinstance(target, Global):
             self.changed.append(target)
         else:

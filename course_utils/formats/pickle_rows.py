@@ -4,10 +4,11 @@ from collections.abc import Callable
 from functools import partial
 
 from course_utils.formats.evidence import Evidence
+from course_utils.formats.joblib_arrays import read_with_arrays
 from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
 from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
-from course_utils.formats.pickle import scan_next
+from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.source import Window
 
 MOST_PICKLES = 100_000  # one after the other in one file
@@ -58,11 +59,14 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
     marked = marked and file.read(1) == b"\x80"
     file.seek(0)
     for number in range(MOST_PICKLES):
-        content = scan_next(file)
+        start = file.tell()
+        content = read_with_arrays(file, start, scan_next(file))
         whole = content.problem is None and (marked or file.tell() == file.size)
-        acts = content.calls or content.changed
+        acts = content.calls or content.changed or content.doubtful
         if not (whole or acts or (marked and not number)):
-            return number > 0  # text, or the tensors that follow the pickles
+            if number:  # text, or tensors; whoever asks for one more pickle reads it as one
+                _mention_rest(file.size - start, content, where, evidence)
+            return number > 0
         evidence.judge(content, f"{where}pickle")
         if content.persistent:
             evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
@@ -71,6 +75,13 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
     unread = f"holds more than {MOST_PICKLES:,} pickles: the rest is not read, and may run code"
     evidence.no_checkpoint(where, unread)
     return True
+
+
+def _mention_rest(size: int, content: Pickle, where: str, evidence: Evidence) -> None:
+    rest = f"{where}after the pickle"
+    evidence.add(Verdict.PLAIN_DATA, rest, f"are {size:,} bytes that are no pickle")
+    content.problem = None  # that it is none was said; what it would import on the way was not
+    evidence.judge(content, rest)
 
 
 def _read_old(where: str, evidence: Evidence, read: Callable[[Seen], Legacy]) -> bool:

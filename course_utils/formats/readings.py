@@ -29,14 +29,8 @@ from course_utils.formats.pickle_rows import inspect_legacy, inspect_pickles, in
 from course_utils.formats.safetensors import MalformedHeaderError, UnknownDtypeError, read_header
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import storage_of
-from course_utils.formats.zip import (
-    ZIP,
-    ForeignZipError,
-    MalformedZipError,
-    Record,
-    end_of_archive,
-    read_directory,
-)
+from course_utils.formats.zip import ZIP, Record, end_of_archive, read_directory
+from course_utils.formats.zip_entries import ForeignZipError, MalformedZipError
 from course_utils.formats.zip_kinds import why_no_checkpoint, without_folder, zip_kind
 
 LARGEST_PART = 64 * 2**20  # bytes of a pickle or program; 20,000 tensors take 3 MB
@@ -79,8 +73,8 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
             kinds.append(OTHER_ZIP)
     if len(kinds) > 1:
         evidence.add(Verdict.DAMAGED, where, f"is a {' and a '.join(kinds)} at once")
-    while evidence.nested:
-        data, place = evidence.nested.pop()
+    nested, evidence.nested = evidence.nested, []  # of this file alone, not of the one around it
+    for data, place in nested:
         inspect(Memory(data), place, evidence, depth + 1)
     return kinds
 

@@ -58,7 +58,7 @@ def read_header(source: Source) -> Header:
 
     Raises:
         MalformedHeaderError: says what is wrong with it.
-        UnknownDtypeError: nothing is wrong, but a dtype is newer than this reader.
+        UnknownDtypeError: nothing is wrong, but a tensor's description is newer than this reader.
     """
     length = int.from_bytes(source.read_at(0, 8), "little")
     if source.size < 8 or not 2 <= length <= LONGEST:
@@ -207,11 +207,14 @@ def _in_order(name: str, members: Any) -> list[Any]:
 
 
 def _explained(name: str, members: Any, error: Exception) -> MalformedHeaderError:
-    """Tell a dtype that is newer than this reader from a header that makes no sense."""
+    """Tell a header that is newer than this reader from one that makes no sense."""
     if isinstance(error, MalformedHeaderError):
         return error
     if isinstance(members, tuple) and all(isinstance(m, tuple) for m in members):
         kind = dict(members).get("dtype")
         if isinstance(kind, str) and kind not in SAFETENSORS:
             return UnknownDtypeError(f"tensor {name} is of dtype {kind[:20]!r}, not known here")
+        if more := dict(members).keys() - {*_KEYS}:
+            shown = ", ".join(sorted(more))[:60]
+            return UnknownDtypeError(f"tensor {name} is described with {shown}, not known here")
     return MalformedHeaderError(f"tensor {name} is not described as it must be")

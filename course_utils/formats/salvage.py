@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from course_utils.formats.checksum import crc32
 from course_utils.formats.source import Source
-from course_utils.formats.zip import FULL, LOCAL_HEADER, STORED, ZIP, Record
+from course_utils.formats.zip import LOCAL_HEADER, ZIP, Record
+from course_utils.formats.zip_entries import FULL, STORED
 
 BLOCK = 4 << 20  # bytes in memory at a time
 DESCRIPTOR = b"PK\x07\x08"

@@ -20,6 +20,7 @@ from course_utils.formats.pickle_nodes import (
 from course_utils.formats.storages import sizes_of, storage_of
 
 NESTED = "nested tensor"
+TYPED = "torch._tensor._rebuild_from_type_v2"  # holds another call's function and arguments
 PLAIN_TYPES = {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}
 
 
@@ -267,5 +268,5 @@ _REBUILD: dict[str, Callable[[str, Any], TensorInfo | OtherTensor | None]] = {
     "torch._utils._rebuild_wrapper_subclass": _wrapper,
     "torch._utils._rebuild_device_tensor_from_numpy": _from_elsewhere,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_elsewhere,
-    "torch._tensor._rebuild_from_type_v2": _typed,
+    TYPED: _typed,
 }

@@ -5,8 +5,9 @@ No CRC-32 covers headers, padding and directory: they are compared with what tor
 
 from course_utils.errors import DamagedRecordError
 from course_utils.formats.source import Source
-from course_utils.formats.zip import LOCAL_HEADER, STORED, Record
-from course_utils.formats.zip import Entry as DirectoryEntry
+from course_utils.formats.zip import LOCAL_HEADER, Record
+from course_utils.formats.zip_entries import STORED
+from course_utils.formats.zip_entries import Entry as DirectoryEntry
 from course_utils.formats.zip_layout import (
     CRC_POSITION,
     LIMIT,

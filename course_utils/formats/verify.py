@@ -14,6 +14,7 @@ from course_utils.formats.contents import CHECKPOINT, COMMIT_RECORD, LEGACY, Con
 from course_utils.formats.torch_layout import follows_layout
 from course_utils.formats.zip import Record, end_of_archive
 
+VERSIONS = {str(number).encode() for number in range(1, 11)}  # of the format, that torch 2.14 reads
 BLOCK = 2 << 20  # bytes of a record in memory at a time
 
 
@@ -91,9 +92,8 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
         reason = f"a {kind} has no checksums: its structure was checked, its bytes cannot be"
         layout = []
         if contents.kind == CHECKPOINT:
-            layout = [*_layout(contents), *_after_the_end(contents)]
-        if contents.kind == LEGACY:
-            layout = [*_after_the_tensors(contents)]
+            layout = [*_absent(contents), *_layout(contents)]
+        layout += _rest(contents)
         return Verification((*layout, Finding(Severity.NOTE, None, reason)), 0)
     stored = [record for record in contents.records.values() if not record.compressed]
     findings = []
@@ -102,9 +102,25 @@ def verify(contents: Contents, checksums: Checksums | None = None) -> Verificati
     for record in contents.records.values():
         if record.compressed:
             findings += _unpacked(contents, record)
+    if contents.kind == CHECKPOINT:
+        findings += _absent(contents)
     if not findings and contents.kind != COMMIT_RECORD:
-        findings = [*_layout(contents), *_after_the_end(contents)]
+        findings = [*_layout(contents), *_rest(contents)]
     return Verification(tuple(findings), len(contents.records))
+
+
+def rest_of(contents: Contents) -> str | None:
+    """Say how many bytes follow what was read, in a file in which none should; None if none do."""
+    if contents.kind == LEGACY:
+        ends = [record.offset + record.size for record in contents.records.values()]
+        end, what = max(ends, default=0), "last tensor: perhaps more that was saved, not read here"
+    elif contents.kind == CHECKPOINT:
+        end = end_of_archive(contents.source)
+        what = "end of the archive, which nothing reads and checks"
+    else:
+        return None
+    count = contents.source.size - end
+    return f"{count:,} bytes follow the {what}" if end and count else None
 
 
 def together(folder: Contents, results: Iterable[Verification]) -> Verification:
@@ -147,8 +163,33 @@ def _unpacked(contents: Contents, record: Record) -> list[Finding]:
         return [Finding(Severity.ERROR, record.name, str(error))]
 
 
+def _absent(contents: Contents) -> Iterator[Finding]:
+    """Look for what torch needs beside the records that are there; no checksum tells of that."""
+    if _version(contents) is None:
+        said = "record version is missing: torch.load reads nothing without it"
+        yield Finding(Severity.WARNING, "version", said)
+    needed = {info.record: info.storage_nbytes for info in contents.tensors.values()}
+    for name, size in needed.items():
+        record = contents.records.get(name) if name else None
+        if name and record is None:
+            yield Finding(Severity.ERROR, name, "it is missing, and tensors lie in it")
+        elif record and record.size != size:
+            how = Severity.ERROR if record.size < size else Severity.WARNING
+            said = f"{name} has {record.size:,} bytes, and {size:,} by the pickle"
+            yield Finding(how, name, said)
+
+
+def _version(contents: Contents) -> Record | None:
+    return contents.records.get(".data/version") or contents.records.get("version")
+
+
 def _layout(contents: Contents) -> Iterator[Finding]:
     """Compare what no CRC-32 covers; where another program laid the file out, that cannot be."""
+    record = _version(contents) if contents.kind == CHECKPOINT else None
+    version = contents.content(record).read_at(0, 20).strip() if record else b"1"
+    if version not in VERSIONS:
+        said = f"the format's version is {version!r}, and torch reads 1 to 10"
+        yield Finding(Severity.WARNING, "version", said)
     if any(record.compressed for record in contents.records.values()):
         return
     records = list(contents.records.values())
@@ -162,19 +203,9 @@ def _layout(contents: Contents) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, None, f"the disk cannot read it ({error})")
 
 
-def _after_the_tensors(contents: Contents) -> Iterator[Finding]:
-    end = max((record.offset + record.size for record in contents.records.values()), default=0)
-    count = contents.source.size - end
-    if end and count:
-        what = f"{count:,} bytes follow the last tensor: perhaps more that was saved, not read here"
-        yield Finding(Severity.NOTE, None, what)
-
-
-def _after_the_end(contents: Contents) -> Iterator[Finding]:
-    count = contents.source.size - end_of_archive(contents.source)
-    if count:
-        what = f"{count:,} bytes follow the end of the archive, which nothing reads and checks"
-        yield Finding(Severity.NOTE, None, what)
+def _rest(contents: Contents) -> Iterator[Finding]:
+    if rest := rest_of(contents):
+        yield Finding(Severity.NOTE, None, rest)
 
 
 def _one_by_one(contents: Contents) -> Checksums:

@@ -7,19 +7,17 @@ refused here. The format is in PKWARE's APPNOTE.TXT, section 4.3.
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from course_utils.formats.source import Source
+from course_utils.formats.zip_entries import FULL, STORED, Entry, MalformedZipError, entries_of
 
 ZIP = b"PK\x03\x04"
 EMPTY_ZIP = b"PK\x05\x06"
 # Flags, method, CRC-32, sizes stored and real, lengths of name and extra fields.
 LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
-# Version needed, flags, method, CRC-32, sizes, lengths of name, extra and comment, disk,
-# attributes, position of the local header.
-CENTRAL_HEADER = struct.Struct("<4s2xHHH4xIIIHHHHHII")
 # Of the directory: two disks, entries here and in all, bytes, start; length of a comment.
 END = struct.Struct("<4sHHHHIIH")
 END64_LOCATOR = struct.Struct("<4sIQI")  # disk, start of END64, disks
@@ -27,19 +25,7 @@ END64_LOCATOR = struct.Struct("<4sIQI")  # disk, start of END64, disks
 END64 = struct.Struct("<4sQHHIIQQQQ")
 FOLDER = 0x10  # MS-DOS attribute
 SIZES_FOLLOW = 0x08  # flag: the header says 0 for the sizes, which follow the data
-UTF8 = 0x800  # flag: the name is UTF-8, else cp437
-UNREADABLE = 0x2061  # flags: encrypted, patched, strongly encrypted, masked
-STORED, DEFLATED = 0, 8
-NEWEST = 63  # version needed to extract: of the format as it is known here
-FULL, FULL16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
-
-
-class MalformedZipError(ValueError):
-    """The directory contradicts itself or the file, or could be read in two ways."""
-
-
-class ForeignZipError(MalformedZipError):
-    """It is a zip file as torch never writes or reads one: encrypted, say."""
+FULL16 = 0xFFFF  # "see the zip64 field", of two bytes
 
 
 class Record(NamedTuple):
@@ -71,20 +57,6 @@ class Record(NamedTuple):
         return min(self.offset & -self.offset, 4096) if self.offset else 4096
 
 
-class Entry(NamedTuple):
-    """What the directory says about a record."""
-
-    name: str
-    raw_name: bytes
-    flags: int
-    method: int
-    crc32: int
-    stored: int
-    size: int
-    attributes: int
-    header: int
-
-
 Locate = Callable[[Source, Entry], Record]
 
 
@@ -99,10 +71,9 @@ def read_directory(source: Source, locate: Locate | None = None) -> list[Record]
         MalformedZipError: says what is wrong with it.
     """
     directory, length, count = _find_directory(source)
-    entries = list(_entries(source.read_at(directory, length)))
+    entries = entries_of(source.read_at(directory, length))
     if len(entries) != count:
         raise MalformedZipError(f"its directory has {len(entries):,} entries and says {count:,}")
-    _refuse_odd_names(entries)
     records = [(locate or _locate)(source, entry) for entry in entries]
     ordered = sorted(records, key=lambda record: record.header)
     for record, after in pairwise(ordered):
@@ -190,78 +161,6 @@ def _find_directory(source: Source) -> tuple[int, int, int]:
     if end.start + end.length != end.place:
         raise MalformedZipError("its directory is not where it says")
     return end.start, end.length, end.entries
-
-
-def _entries(directory: bytes) -> Iterator[Entry]:
-    position = 0
-    while position < len(directory):
-        try:
-            fields = CENTRAL_HEADER.unpack_from(directory, position)
-        except struct.error:
-            raise MalformedZipError("its directory is cut off") from None
-        signature, needed, flags, method, crc32, stored, size, *lengths, disk, _ = fields[:12]
-        attributes, header = fields[12:]
-        if signature != b"PK\1\2":
-            raise MalformedZipError("its directory is unreadable")
-        if flags & UNREADABLE:
-            raise ForeignZipError("a record is encrypted, or a patch of another file")
-        if needed > NEWEST or disk:
-            raise ForeignZipError("its directory needs a newer reader, or another disk")
-        if method not in (STORED, DEFLATED):
-            raise ForeignZipError(f"its records are compressed by method {method}")
-        start = position + CENTRAL_HEADER.size
-        name_end, extra_end = start + lengths[0], start + lengths[0] + lengths[1]
-        position = extra_end + lengths[2]
-        if position > len(directory):
-            raise MalformedZipError("its directory is cut off")
-        raw_name = directory[start:name_end]
-        if FULL in (stored, size, header):
-            extra = directory[name_end:extra_end]
-            size, stored, header = _large(extra, size, stored, header)
-        yield Entry(
-            _text(raw_name, flags), raw_name, flags, method, crc32, stored, size, attributes, header
-        )
-
-
-def _large(extra: bytes, size: int, stored: int, header: int) -> tuple[int, int, int]:
-    """Take the numbers that 32 bits cannot hold from the zip64 field."""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        if kind == 1 and length % 8 == 0 and len(extra) >= 4 + length:
-            values = iter(struct.unpack_from(f"<{length // 8}Q", extra, 4))
-            try:
-                numbers = [next(values) if n == FULL else n for n in (size, stored, header)]
-            except StopIteration:
-                break
-            return numbers[0], numbers[1], numbers[2]
-        extra = extra[4 + length :]
-    raise MalformedZipError("its directory lacks the size of a large record")
-
-
-def _text(raw: bytes, flags: int) -> str:
-    try:
-        return raw.decode("utf-8" if flags & UTF8 else "cp437")
-    except UnicodeDecodeError:
-        raise MalformedZipError(f"a record has the unreadable name {raw[:100]!r}") from None
-
-
-def _refuse_odd_names(entries: list[Entry]) -> None:
-    seen = set()
-    for entry in entries:
-        name = entry.name
-        if (
-            "\0" in name
-            or "\\" in name
-            or name.startswith("/")
-            or (".." in name and ".." in name.split("/"))
-        ):
-            raise MalformedZipError(f"a record has the unsafe name {name[:100]!r}")
-        folded = name.lower()
-        if folded in seen:  # miniz looks names up without regard to case
-            raise MalformedZipError(
-                f"two records are called {name}; programs may read either of them"
-            )
-        seen.add(folded)
 
 
 def _locate(source: Source, entry: Entry) -> Record:

@@ -55,8 +55,10 @@ _BEFORE_PICKLE = {
 }
 NUMPY, WHEEL = "a NumPy archive (.npz)", "a Python wheel"
 KERAS, TORCHSERVE = "a Keras model (.keras)", "a TorchServe archive (.mar)"
+BASELINES = "a model of Stable-Baselines3"
 _MARKS = {
     WHEEL: [".dist-info/WHEEL"],
     KERAS: ["config.json", "metadata.json", ".h5"],
     TORCHSERVE: ["MAR-INF/MANIFEST.json"],
+    BASELINES: ["_stable_baselines3_version"],
 }

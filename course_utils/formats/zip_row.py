@@ -5,7 +5,8 @@ a reader of zip files such a file looks damaged: its directory is not where it s
 """
 
 from course_utils.formats.source import Window
-from course_utils.formats.zip import MalformedZipError, read_directory, start_of_last
+from course_utils.formats.zip import read_directory, start_of_last
+from course_utils.formats.zip_entries import MalformedZipError
 
 WHAT = (
     "several archives one after the other, as in the .distcp files of a distributed checkpoint, or "

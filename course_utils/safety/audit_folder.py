@@ -7,7 +7,13 @@ from course_utils.errors import CheckpointError, UnsafeCheckpointError
 from course_utils.files.folder import OpenFolder
 from course_utils.formats.distributed import open_index
 from course_utils.formats.evidence import Evidence
-from course_utils.formats.folder_kinds import DISTRIBUTED, INDEX, folder_kind, is_index
+from course_utils.formats.folder_kinds import (
+    DISTRIBUTED,
+    INDEX,
+    folder_kind,
+    is_index,
+    is_shard_index,
+)
 from course_utils.formats.judge import Verdict
 from course_utils.formats.readings import inspect
 from course_utils.formats.source import Window
@@ -28,7 +34,7 @@ def audit_folder(path: str | os.PathLike[str]) -> tuple[Path, list[str], Evidenc
     if not path.is_dir():
         path, index = path.parent, path.name
     folder, evidence = OpenFolder(path), Evidence()
-    found = folder_kind(folder.names, index if index and index.endswith(".index.json") else None)
+    found = folder_kind(folder.names, index if index and is_shard_index(index) else None)
     if found is None or (index and not is_index(index)):
         return path, [], evidence
     if found.kind == DISTRIBUTED:
@@ -36,7 +42,7 @@ def audit_folder(path: str | os.PathLike[str]) -> tuple[Path, list[str], Evidenc
         return path, [found.kind], evidence
     for name in folder.names:
         if found.holds(name) and not name.endswith(TEXTS):
-            inspect(Window(folder.open(name)), f"{name}: ", evidence)
+            _inspect(Window(folder.open(name)), name, evidence)
     return path, [found.kind], evidence
 
 
@@ -53,4 +59,11 @@ def _distributed(folder: OpenFolder, evidence: Evidence) -> None:
     files = {name: folder.open(name) for name in {place.file for _, place in index.places()}}
     for name, place in index.places():
         window = Window(files[place.file], place.start, place.length)
-        inspect(window, f"{place.file}, {name}: ", evidence)
+        _inspect(window, f"{place.file}, {name}", evidence)
+
+
+def _inspect(file: Window, name: str, evidence: Evidence) -> None:
+    if not inspect(file, f"{name}: ", evidence):
+        evidence.add(
+            Verdict.DAMAGED, name, "is nothing that torch, pickle or safetensors would load"
+        )

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from course_utils.formats.dtypes import is_float
 from course_utils.formats.elements import blocks_of
 from course_utils.formats.tensors import TensorInfo
 from course_utils.formats.trees import mismatch
+from course_utils.formats.verify import rest_of
 from course_utils.safety.left_out import lost_parts, values_of
 from course_utils.safety.selection import Choice, Selection, select
 from course_utils.safety.weights_file import write_weights
@@ -44,7 +45,8 @@ class Conversion:
         left_out: what the new file cannot hold.
         excluded: names of tensors that were not chosen.
         modules: classes of modules that were pickled whole, by their path; of them only the
-            tensors of their state_dicts are in the new file.
+            parameters and persistent buffers are in the new file.
+        rest: what follows the end of the file that was read, and was not; None for nothing.
     """
 
     path: Path
@@ -55,18 +57,23 @@ class Conversion:
     left_out: tuple[str, ...]
     excluded: tuple[str, ...] = ()
     modules: tuple[tuple[str, str], ...] = ()
+    rest: str | None = None
 
     def __str__(self) -> str:
         values = f", {len(self.values)} values as metadata" if self.kind == SAFETENSORS else ""
-        lines = [f"{self.path.name}: {self.tensors} tensors{values}"]
+        lines = [f"{self.path.name}: {self.tensors:,} tensors{values}"]
         for path, name in self.modules:
             place = f"{path} is" if path else "it was"
-            lines.append(f"{place} a pickled module of class {name}: its weights were taken")
+            lines.append(
+                f"{place} a pickled module of class {name}: its parameters and buffers were taken"
+            )
         lines += [f"{name} is {owner}" for name, owner in self.shared.items()]
         if self.excluded:
             lines.append(f"not chosen: {len(self.excluded)} tensors")
         what = "safetensors" if self.kind == SAFETENSORS else "a file of weights"
         lines += [f"left out, as {what} cannot hold it: {name}" for name in self.left_out]
+        if self.rest:
+            lines.append(f"not taken: {self.rest}")
         return "\n".join(lines)
 
 
@@ -121,11 +128,12 @@ def convert(
     to_checkpoint = Path(out).suffix in CHECKPOINT_SUFFIXES
     whole = to_checkpoint and choice == Choice() and dtype is None
     if whole and contents.is_described and contents.kind != SAFETENSORS:
-        return _rewrite(contents, out, overwrite)
+        return replace(_rewrite(contents, out, overwrite), rest=rest_of(contents))
     selection = select(contents, choice)
     _refuse_impossible(contents, selection, dtype, to_checkpoint)
     write = _to_checkpoint if to_checkpoint else _to_safetensors
-    return write(contents, out, selection, _Elements(contents, dtype), choice, overwrite)
+    done = write(contents, out, selection, _Elements(contents, dtype), choice, overwrite)
+    return replace(done, rest=rest_of(contents))
 
 
 class _Elements:

@@ -50,7 +50,7 @@ class Selection:
         tensors: by their new names.
         excluded: names of those that were not.
         modules: classes of modules that were pickled whole, by their path.
-        left_out: what of these modules no state_dict holds.
+        left_out: what in these modules is no parameter and no persistent buffer.
     """
 
     tensors: dict[str, TensorInfo]
@@ -76,7 +76,7 @@ def select(contents: Contents, choice: Choice) -> Selection:
         if info is not None and info.part_of is not None:
             continue  # its whole is named
         if name not in names and name.startswith(inside):
-            left_out.append(f"{name}, which is in no state_dict")
+            left_out.append(f"{name}, which is no parameter or persistent buffer")
             continue
         new = choice.name(names.get(name, name))
         if new is None:

@@ -1,6 +1,8 @@
 """Restoring a model in place from the shards of a folder."""
 
 import json
+import subprocess
+import sys
 from copy import deepcopy
 
 import pytest
@@ -107,3 +109,48 @@ def test_folders_that_are_no_weights_are_sent_elsewhere(tmp_path):
         restore_checkpoint(tmp_path / "m", {"model": nn.Linear(2, 2)})
     with pytest.raises(UnsupportedCheckpointError, match=r"0, a Renaming.*plan_partial_load"):
         restore_checkpoint(tmp_path / "m", nn.Sequential(Renaming(2, 2)))
+
+
+PROGRAM = """
+import resource, sys
+import torch
+from course_utils.checkpoint import restore_checkpoint
+from course_utils.devices import load_into_meta
+from course_utils.partial import plan_partial_load
+from course_utils.resume import differences
+def model(value):
+    return torch.nn.ParameterList(torch.full((3,), float(n * value)) for n in range(200))
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+wanted = model(1).state_dict()
+def restore(model, path):
+    restore_checkpoint(path, model)
+for load in (lambda m, f: plan_partial_load(m, f).apply(), load_into_meta, restore):
+    target = model(2) if load is not load_into_meta else model(2).to("meta")
+    try:
+        load(target, sys.argv[1])
+    except Exception as error:
+        print(type(error).__name__, error)
+    else:
+        print(differences(target.state_dict(), wanted))
+"""
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_more_shards_than_may_be_open_at_once(tmp_path, suffix):
+    """Readers that need few open files read them; the one that needs all says so."""
+    shards = {}
+    for number in range(200):
+        name = f"model-{number + 1:05}-of-00200.{suffix}"
+        part = {str(number): torch.full((3,), float(number))}
+        save = torch.save if suffix == "bin" else safetensors.torch.save_file
+        save(part, tmp_path / name)
+        shards[str(number)] = name
+    index = {"metadata": {}, "weight_map": shards}
+    (tmp_path / f"model.{suffix}.index.json").write_text(json.dumps(index))
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *readers, in_place = done.stdout.splitlines()
+    assert readers == ["[]", "[]"]
+    assert "more files than this process may have open at once" in in_place
+    assert "UnsupportedCheckpointError" in in_place
+    assert "plan_partial_load" in in_place

@@ -140,6 +140,11 @@ def test_what_differs_is_found_and_what_is_the_same_is_not(compare, name):
         assert compare({"v": value, "t": around}, {"v": value, "t": around}).same
 
 
+def test_a_tensor_counts_at_each_of_its_places(compare):
+    one = torch.ones(1)
+    assert compare(state := {"a": one, "b": [one, one.clone()]}, state).tensors == 3
+
+
 IGNORED = {
     "order": "order", "stride": "layout", "conjugate": None, "sharing": "sharing",
     "one object": "sharing", "requires_grad": "requires_grad", "parameter": "class",
@@ -301,7 +306,7 @@ def test_a_pickled_module_and_its_own_convert_output_are_the_same_tensors(tmp_pa
         convert(tmp_path / "a", tmp_path / out, only=["*"])
         found = diff(tmp_path / "a", tmp_path / out, tensors_only=True)
         assert found.same
-        assert "what is in no state_dict" in str(found)
+        assert "what is no parameter or persistent buffer" in str(found)
         assert found.tensors == 4 + (place == "a part")
     with torch.no_grad():
         module.weight_ih_l0[0, 0] += 1

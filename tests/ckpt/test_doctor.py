@@ -151,6 +151,11 @@ def test_a_safetensors_file_is_not_sent_to_strip_prefix(tmp_path):
     assert "strip-prefix" not in said(tmp_path / "a.safetensors")
 
 
+def test_a_file_without_tensors_has_no_prefix(tmp_path):
+    save_file({}, tmp_path / "a.safetensors")
+    assert problems(tmp_path / "a.safetensors") == set()
+
+
 # Memory
 
 

@@ -112,6 +112,67 @@ def test_a_missing_shard_is_named(shards, run):
         convert(shards, shards.parent / "out.pt")
 
 
+NOT_FETCHED = b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 3\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "status"),
+    [(b"", "is empty", 1), (bytes(300), "is not a checkpoint", 1), (NOT_FETCHED, "Git LFS", 2)],
+)
+def test_a_shard_that_is_none_is_a_fault_of_the_folder(shards, run, content, words, status):
+    bad = sorted(shards.glob("*-00002-of-*"))[0]
+    bad.write_bytes(content)
+    for command in ("inspect", "verify", "doctor"):
+        for place in (shards, index_of(shards)):
+            found, text = run(command, place)
+            assert found == status
+            assert f"is not whole: {bad}" in text
+            assert words in text
+    assert run("audit", shards)[0] == 1
+    assert audit(shards).findings[0].where == bad.name
+
+
+def test_a_model_whose_weights_were_not_fetched(tmp_path, run):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(NOT_FETCHED)
+    for command in ("inspect", "verify", "doctor"):
+        status, text = run(command, tmp_path)
+        assert status == 2
+        assert "git lfs pull" in text
+    assert run("audit", tmp_path)[0] == 1
+
+
+def test_links_as_in_the_cache_of_hugging_face(shards, run):
+    blobs, snapshot = shards.parent / "blobs", shards.parent / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    for number, path in enumerate(sorted(shards.iterdir())):
+        path.rename(blobs / str(number))
+        os.symlink(f"../blobs/{number}", snapshot / path.name)
+    assert (
+        run("verify", snapshot)[0] == run("doctor", snapshot)[0] == run("audit", snapshot)[0] == 0
+    )
+    copied = shards.parent / "elsewhere" / "snapshot"  # without what its links lead to
+    shutil.copytree(snapshot, copied, symlinks=True)
+    for command in ("inspect", "verify", "audit", "doctor"):
+        status, text = run(command, copied)
+        assert status == 2
+        assert "is a link to ../blobs/" in text
+
+
+def test_a_variant_in_the_name_of_an_index(shards, model, run):
+    index = index_of(shards)
+    content = json.loads(index.read_text())
+    for path in shards.glob("*-of-*"):
+        path.rename(path.with_name(f"{path.stem}.fp16{path.suffix}"))
+    for key, name in content["weight_map"].items():
+        content["weight_map"][key] = name.replace("-of-00003", "-of-00003.fp16")
+    index.unlink()
+    index.with_name(index.name.replace(".json", ".fp16.json")).write_text(json.dumps(content))
+    assert run("verify", shards)[0] == 0
+    assert len(open_contents(shards).tensors) == len(model.state_dict())
+
+
 def test_a_surplus_shard_is_named_and_not_read(shards, run):
     (first,) = shards.glob("*-00001-of-*")
     old = first.with_name(first.name.replace("00001-of-00003", "00004-of-00005"))
@@ -278,11 +339,23 @@ def test_a_distributed_save_that_did_not_end(distributed, run):
         assert "the save did not end" in text
 
 
-def test_a_distributed_folder_without_one_of_its_files(distributed):
+def test_a_distributed_folder_without_one_of_its_files(distributed, run):
     (distributed / "__0_0.distcp").unlink()
     (distributed / "__1_0.distcp").write_bytes(b"")
     with pytest.raises(DamagedCheckpointError, match=r"does not have: '__0_0\.distcp'"):
         open_contents(distributed)
+    (distributed / "__1_0.distcp").unlink()
+    for command in ("inspect", "verify", "audit", "doctor"):
+        status, text = run(command, distributed)
+        assert status == 1
+        assert "'__0_0.distcp'" in text
+
+
+def test_zeros_in_the_place_of_a_distributed_file(distributed, run):
+    path = distributed / "__0_0.distcp"
+    path.write_bytes(bytes(path.stat().st_size))
+    for command in ("inspect", "verify", "audit", "doctor"):
+        assert run(command, distributed)[0] == 1
 
 
 def test_a_distributed_file_that_was_cut_off(distributed):

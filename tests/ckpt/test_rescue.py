@@ -1,6 +1,8 @@
 """What is saved is what was there; what is not proved is lost by name."""
 
 import os
+import pickle
+import zipfile
 
 import pytest
 import torch
@@ -144,12 +146,32 @@ def test_a_lost_pickle_a_file_without_checksums_and_another_kind(files):
     with pytest.raises(DamagedCheckpointError, match=r"nothing can be rescued, as its data\.pkl"):
         rescue(*files)
     save_file({"w": torch.ones(2)}, files[0])
-    with pytest.raises(UnsupportedCheckpointError, match="in a safetensors file can be proved"):
+    with pytest.raises(UnsupportedCheckpointError, match="a safetensors file has no checksums"):
+        rescue(*files)
+    os.truncate(files[0], files[0].stat().st_size - 1)
+    with pytest.raises(DamagedCheckpointError, match="its tensors end at byte"):
         rescue(*files)
     files[0].write_text("hello")
     with pytest.raises(NotACheckpointError):
         rescue(*files)
+    files[0].write_bytes(pickle.dumps({"w": 1}))
+    with pytest.raises(NotACheckpointError, match="is a plain pickle"):
+        rescue(*files)
+    with zipfile.ZipFile(files[0], "w") as archive:
+        archive.writestr("a/constants.pkl", pickle.dumps(1, 2))
+    with pytest.raises(UnsupportedCheckpointError, match="is a TorchScript archive"):
+        rescue(*files)
     assert not files[1].exists()
+
+
+def test_bytes_after_the_end_are_no_damage(files, capsys):
+    save_checkpoint(files[0], training_state())
+    with files[0].open("ab") as file:
+        file.write(bytes(100))
+    assert main(["rescue", *map(str, files)]) == 0
+    said = capsys.readouterr().out
+    assert "100 bytes follow the end" in said
+    assert "is not damaged, as far as can be told: it needed no rescue" in said
 
 
 def test_nothing_is_overwritten_unasked_and_never_the_source(files):

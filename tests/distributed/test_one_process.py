@@ -28,7 +28,9 @@ from course_utils.errors import (
     DamagedCheckpointError,
     MismatchedCheckpointError,
     MissingCheckpointError,
+    NotACheckpointError,
     UnsafeCheckpointError,
+    UnsupportedCheckpointError,
 )
 from course_utils.resume import parts
 from course_utils.resume.rng import seed_everything
@@ -394,9 +396,34 @@ def test_an_optimizer_by_position_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_safetensors_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"not one")
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file({"w": torch.ones(2)}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
     with pytest.raises(DamagedCheckpointError, match=r"model\.safetensors"):
-        from_one_file(tmp_path / "model.safetensors", tmp_path, 1)
+        from_one_file(path, tmp_path, 1)
+    path.write_bytes(b"not one")
+    with pytest.raises(NotACheckpointError, match=r"model\.safetensors"):
+        from_one_file(path, tmp_path, 1)
+    path.write_bytes(whole.replace(b'"F32"', b'"F99"'))  # of a kind to come: no damage
+    with pytest.raises(UnsupportedCheckpointError, match="F99"):
+        from_one_file(path, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ([1, 2], "holds a list, not a state"),
+        (torch.ones(2), "holds a Tensor, not a state"),
+        ({"model": {}, "optimizer": [{"state": {0: {"step": 1}}}]}, "by position"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_refused(
+    tmp_path: Path, state: object, words: str
+) -> None:
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(MismatchedCheckpointError, match=words):
+        from_one_file(tmp_path / "a.pt", tmp_path / "b", 1)
 
 
 def test_prune_keeps_the_newest_and_what_may_be_under_way(tmp_path: Path) -> None:

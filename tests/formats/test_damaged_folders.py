@@ -77,6 +77,11 @@ def without_json(folder):
     (folder / "model.safetensors.index.json").write_text("{")
 
 
+def an_empty_shard(folder):
+    shards(folder)
+    (folder / "model-00002-of-00002.safetensors").write_bytes(b"")
+
+
 BREAKS = {
     "no index": lambda folder: (folder / INDEX).unlink(),
     "no file": lambda folder: [
@@ -90,6 +95,7 @@ BREAKS = {
     "record": lambda folder: (folder / COMMIT).write_text('{"files": 3}'),
     "file longer": lambda folder: (folder / FILE).open("ab").write(b"x"),
     "no shard": without_shard,
+    "empty shard": an_empty_shard,
     "no first piece": a_piece,
     "no JSON": without_json,
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Files from before PyTorch 1.6: read whole, or damaged; never half."""
 
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -175,6 +176,24 @@ def test_what_is_written_from_it_is_of_today(tmp_path, command):
         f"{prefix}a": [0, 1, 2, 3],
         f"{prefix}b": [1, 1],
     }
+
+
+@pytest.mark.parametrize("command", ["convert", "slim", "strip-prefix"])
+@pytest.mark.parametrize("options", [OLD, {}], ids=["old", "new"])
+def test_what_follows_the_end_is_said_not_to_be_taken(tmp_path, capsys, command, options):
+    old, new = tmp_path / "old.pt", tmp_path / "new.pt"
+    with old.open("wb") as file:
+        torch.save({"module.a": torch.arange(4000.0)[:4]}, file, **options)
+        file.write(bytes(77))
+    assert main([command, str(old), str(new)]) == 0
+    assert "not taken: 77 bytes follow the" in capsys.readouterr().out
+    assert main(["convert", str(old), str(tmp_path / "new.safetensors"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"][0]["rest"].startswith("77 bytes follow")
+    assert (
+        main([command, str(new), str(old), "--force", "--json"]) == (command == "strip-prefix") * 2
+    )
+    if command != "strip-prefix":
+        assert json.loads(capsys.readouterr().out)["files"][0]["rest"] is None
 
 
 def longs(*values):

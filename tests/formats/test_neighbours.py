@@ -195,6 +195,7 @@ def test_text_and_noise_are_no_neighbours():
     ("what", "names"),
     [
         ("a TorchServe archive (.mar)", ["MAR-INF/MANIFEST.json", "handler.py", "w.bin"]),
+        ("a model of Stable-Baselines3", ["data", "policy.pth", "_stable_baselines3_version"]),
         ("a Python wheel", ["pkg-1.dist-info/WHEEL", "pkg-1.dist-info/RECORD"]),
         ("a Keras model (.keras)", ["config.json", "metadata.json", "model.weights.h5"]),
     ],

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.errors import DamagedCheckpointError, NotACheckpointError
+from course_utils.errors import (
+    DamagedCheckpointError,
+    NotACheckpointError,
+    UnsupportedCheckpointError,
+)
 from course_utils.formats import safetensors
 from course_utils.formats.open import open_contents
 from course_utils.formats.safetensors import MalformedHeaderError, read_header
@@ -93,6 +97,21 @@ def test_what_makes_no_sense_is_refused(text):
     file = len(text).to_bytes(8, "little") + text + bytes(4)
     with pytest.raises(MalformedHeaderError):
         read_header(Memory(file))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"dtype": "F6_E2M3"}, "of dtype 'F6_E2M3', not known here"),
+        ({"strides": [1]}, "described with strides, not known here"),
+    ],
+)
+def test_what_is_newer_than_this_reader_is_no_damage(fields, words):
+    tensor = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **fields}
+    text = json.dumps({"a": tensor}).encode()
+    file = Memory(len(text).to_bytes(8, "little") + text + bytes(4))
+    with pytest.raises(UnsupportedCheckpointError, match=words):
+        open_contents(file, Path("new"))
 
 
 def test_a_file_cut_off_within_its_header_is_damaged_wherever_it_ends():

@@ -9,6 +9,7 @@ import torch
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
 from course_utils.ckpt.doctor import examine
+from course_utils.ckpt.main import main
 from course_utils.errors import CheckpointError
 from course_utils.files.contents import damaged_records, open_contents, verify
 from course_utils.formats import verify as formats_verify
@@ -129,6 +130,52 @@ def test_files_without_checksums_are_not_called_sound(tmp_path):
         assert found.verdict is Verdict.UNVERIFIABLE, name
         assert not found.damage
         assert "no checksums" in found.findings[0].problem
+
+
+def changed(path, change):
+    """Pack torch's records anew, each as ``change`` returns it; without those it has none for."""
+    by_torch(path)
+    with zipfile.ZipFile(path) as old:
+        records = {name: change(name, old.read(name)) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in records.items():
+            if content is not None:
+                new.writestr(name, content)
+
+
+ABSENT = {
+    "no storage": lambda name, data: None if name.endswith("data/0") else data,
+    "a shorter storage": lambda name, data: data[:-4] if name.endswith("data/0") else data,
+}
+
+
+@pytest.mark.parametrize("how", ABSENT)
+def test_what_is_missing_is_damage_though_all_that_is_there_is_right(tmp_path, capsys, how):
+    path = tmp_path / "model.pt"
+    changed(path, ABSENT[how])
+    with pytest.raises(RuntimeError):
+        torch.load(path, weights_only=True)
+    assert [finding.record for finding in verify(path).damage] == ["data/0"]
+    for command in ("verify", "doctor"):
+        assert main([command, str(path)]) == 1
+    for command in ("convert", "slim", "strip-prefix"):
+        assert main([command, str(path), str(tmp_path / "out.pt")]) == 1
+    assert main(["diff", str(path), str(path)]) == 1
+    assert refused_by_loading(path)
+    assert "internal error" not in "".join(capsys.readouterr())
+
+
+def test_what_is_odd_is_a_warning(tmp_path):
+    path = tmp_path / "model.pt"
+    changed(path, lambda name, data: data + b"1234" if name.endswith("data/0") else data)
+    (finding,) = verify(path).findings
+    assert (finding.severity, finding.record) == (Severity.WARNING, "data/0")
+    for other in (b"99\n", None):
+        changed(path, lambda name, data, new=other: new if name.endswith("/version") else data)
+        (finding,) = verify(path).findings
+        assert (finding.severity, finding.record) == (Severity.WARNING, "version")
+        with pytest.raises(RuntimeError):
+            torch.load(path, weights_only=True)
 
 
 def test_a_compressed_record_is_verified_too(tmp_path):

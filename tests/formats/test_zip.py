@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from course_utils.errors import NotACheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats.source import Memory
-from course_utils.formats.zip import MalformedZipError, read_directory
+from course_utils.formats.zip import read_directory
+from course_utils.formats.zip_entries import MalformedZipError
 
 CENTRAL = b"PK\1\2"
 LOCAL = b"PK\3\4"
@@ -85,6 +86,8 @@ def test_zip64_is_read():
         (PAIR + b"x" + PAIR[-22:], "not where it says"),
         (PAIR + b"PK\1\2 and more", "another archive"),
         (make([("m/a", b"1"), ("m/A", b"2")]), "two records are called"),
+        (make([("m/DATA.pkl", b"1")]), "torch would take record m/DATA.pkl for m/data.pkl"),
+        (make([("m/data.pkl", b"1"), ("m/ByteOrder", b"2")]), "would take record m/ByteOrder"),
         (make([("m/../../a", b"")]), "unsafe name"),
         (make([("/etc/a", b"")]), "unsafe name"),
         (make([("m\\a", b"")]), "unsafe name"),

@@ -239,6 +239,9 @@ NEEDS = {
     "a date": datetime.date(2026, 1, 1),
     "a defaultdict": defaultdict(list, a=[1]),
     "a class of one's own": Verdict,
+    "an ellipsis": {"index": (..., 0)},
+    "a parameter without a shape": nn.LazyLinear(2).state_dict(),
+    "a generator": torch.Generator(),
 }
 
 
@@ -263,6 +266,61 @@ def test_pickles_of_plain_data_and_of_tensors(file, protocol):
     file.write_bytes(pickle.dumps(torch.ones(2), protocol=protocol))  # holds a file of its own
     assert audit(file).verdict is Verdict.NEEDS_GLOBALS
     assert "torch.storage._load_from_bytes" in audit(file).imports
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_tensors_of_all_kinds_in_a_plain_pickle_are_no_damage(file, protocol):
+    values = {
+        "module": nn.Sequential(*(nn.Linear(2, 2) for _ in range(4))),
+        "optimizer": torch.optim.Adam([nn.Parameter(torch.ones(2))]),
+        "parameter": nn.Parameter(torch.ones(2)),
+        "buffer": nn.Buffer(torch.ones(2)),
+        "sparse": torch.eye(2).to_sparse(),
+        "conjugate": torch.ones(2, dtype=torch.complex64).conj(),
+        "new dtype": torch.ones(2, dtype=torch.uint16),
+        "shaped by numpy": torch.from_numpy(np.ones(2)),
+    }
+    for value in (*values.values(), values):
+        file.write_bytes(pickle.dumps(value, protocol=protocol))
+        found = audit(file)
+        assert found.verdict is Verdict.NEEDS_GLOBALS, found
+        assert {f.verdict for f in found.findings} == {Verdict.NEEDS_GLOBALS}
+
+
+class InAFile:
+    """What plain pickle makes of a storage, with any pickle in its place."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.content,)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_code_in_any_of_the_files_inside_is_found(file, marker, place):
+    contents = [hostile.legacy_checkpoint(pickle.dumps(n, 2)) for n in range(8)]
+    contents[place] = hostile.legacy_checkpoint(
+        b"\x80\x02" + hostile.payloads(marker)["eval"] + b"."
+    )
+    file.write_bytes(pickle.dumps([InAFile(content) for content in contents]))
+    found = audit(file)
+    assert found.verdict is Verdict.WOULD_RUN_CODE
+    assert "builtins.eval" in found.imports
+    run_it(file)
+    assert marker.exists()
+
+
+def test_a_file_inside_that_is_loaded_again_and_again_is_not_read_so(file):
+    inner = hostile.legacy_checkpoint(pickle.dumps(list(range(10_000)), 2))
+    again = b"h\x01h\x00\x85R0"
+    file.write_bytes(
+        b"\x80\x03ctorch.storage\n_load_from_bytes\nq\x01B"
+        + struct.pack("<I", len(inner)) + inner + b"q\x00" + again * 10_000 + b"."
+    )  # fmt: skip
+    found = audit(file)
+    assert found.verdict is Verdict.NEEDS_GLOBALS
+    assert any("again and again" in finding.reason for finding in found.findings)
 
 
 def test_safetensors_files(tmp_path):
@@ -577,6 +635,24 @@ def test_other_zip_files_are_no_checkpoints(file, words):
         load_untrusted(file)
     with pytest.raises(NotACheckpointError, match=file.name):
         load_checkpoint(file)
+
+
+@pytest.mark.parametrize("change", [(8, 1), (10, 12), (6, 99)], ids=["flags", "method", "version"])
+def test_a_record_that_nobody_reads_hides_no_code_in_another(file, marker, change):
+    data = bytearray(hostile.zip_checkpoint(attack(marker)))
+    offset, value = change
+    name = data.rindex(b"file/data/0")
+    data[data.rindex(b"PK\1\2", 0, name) + offset] = value
+    file.write_bytes(data)
+    found = audit(file)
+    assert found.verdict is Verdict.DAMAGED
+    assert "torch would read file/data.pkl" in found.findings[0].reason
+    for load in (load_untrusted, load_checkpoint):
+        with pytest.raises(DamagedCheckpointError):
+            load(file)
+    assert not marker.exists()
+    run_it(file)
+    assert marker.exists()
 
 
 def test_code_in_another_zip_file_is_found(file, marker):
