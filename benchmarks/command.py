@@ -34,14 +34,16 @@ print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss * unit / 1e6,
 # Reads a file as fast as the system lets it, in as many threads as `ckpt verify` uses.
 RAW_READ = """
 import os, sys
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 file, step = os.open(sys.argv[1], os.O_RDONLY), 2 << 20
 threads = os.cpu_count()
 def read(start):
     buffer = bytearray(step)
     for position in range(start, os.fstat(file).st_size, step * threads):
         os.preadv(file, [buffer], position)
-list(ThreadPoolExecutor(threads).map(read, range(0, step * threads, step)))
+readers = [Thread(target=read, args=(start,)) for start in range(0, step * threads, step)]
+for reader in readers:
+    reader.start()
 """
 
 

@@ -45,10 +45,11 @@ def read_with_arrays(file: Window, start: int, content: Pickle) -> Pickle:
     if read.problem:
         file.seek(end)
         return content
-    read.globals |= content.globals
-    read.calls += content.calls
-    read.changed += content.changed
-    return read
+    return read._replace(
+        globals=read.globals | content.globals,
+        calls=read.calls + content.calls,
+        changed=[*read.changed, *content.changed],
+    )
 
 
 class _UnreadableError(ValueError):

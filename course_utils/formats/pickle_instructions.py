@@ -130,7 +130,7 @@ def _action(name: str) -> Callable[[Machine, Any], None]:
 def _handler(opcode: pickletools.OpcodeInfo) -> Callable[[Machine, BinaryIO], None]:
     read, act = reader_of(opcode), _action(opcode.name)
     if read is None:
-        return lambda machine, _: act(machine, None)
+        return act  # it makes nothing of the file
     return lambda machine, file: act(machine, read(file))
 
 

@@ -80,8 +80,8 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
 def _mention_rest(size: int, content: Pickle, where: str, evidence: Evidence) -> None:
     rest = f"{where}after the pickle"
     evidence.add(Verdict.PLAIN_DATA, rest, f"are {size:,} bytes that are no pickle")
-    content.problem = None  # that it is none was said; what it would import on the way was not
-    evidence.judge(content, rest)
+    # That it is none was said; what it would import on the way was not.
+    evidence.judge(content._replace(problem=None), rest)
 
 
 def _read_old(where: str, evidence: Evidence, read: Callable[[Seen], Legacy]) -> bool:
