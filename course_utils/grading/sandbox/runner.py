@@ -12,35 +12,13 @@ from types import TracebackType
 from typing import Any
 
 from course_utils.grading.exercise import Case, Observation, Task, load_exercise
+from course_utils.grading.limits import Limits
 from course_utils.grading.sandbox.inside import frames
 from course_utils.grading.sandbox.jail import can_isolate, command, environment
-from course_utils.grading.sandbox.plain import MAX_BYTES, PlainDataError, pack, unpack
+from course_utils.grading.sandbox.plain import PlainDataError, pack, unpack
 from course_utils.grading.sandbox.student_package import write_student_package
 
 START_SECONDS = 180  # importing PyTorch from a cold disk
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may use.
-
-    Attributes:
-        memory: bytes, of all its processes together, beyond what Python and PyTorch take.
-        tmp: bytes in its /tmp.
-        file: bytes in any one file.
-        processes: how many at once, threads among them.
-        output: bytes its cells may send in all.
-        seconds: for each cell, and for each case of an exercise.
-        total_seconds: for all cells, and once more for all cases.
-    """
-
-    memory: int = 2 * 2**30
-    tmp: int = 256 * 2**20
-    file: int = 64 * 2**20
-    processes: int = 64
-    output: int = 3 * MAX_BYTES
-    seconds: float = 30.0
-    total_seconds: float = 240.0
 
 
 @dataclass(frozen=True)
