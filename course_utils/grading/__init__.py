@@ -47,13 +47,24 @@ How to write exercise 03.2
    or mark a line that changes nothing with ``# mutant: equivalent``.
 """
 
-from course_utils.extras import require
+from typing import TYPE_CHECKING, Any
 
-require("course", "torch", "IPython")
-
-from course_utils.grading.checking import check, solution
+if TYPE_CHECKING:
+    from course_utils.grading.checking import check, solution
 
 __all__ = [
     "check",
     "solution",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name when it is asked for: importing torch takes a second."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from course_utils.extras import require
+
+    require("course", "torch", "IPython")
+    from course_utils.grading import checking
+
+    return getattr(checking, name)

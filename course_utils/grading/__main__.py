@@ -4,20 +4,26 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from course_utils.grading.classroom.course import Course, NbgraderError
-from course_utils.grading.classroom.lms import EXPORTS, export_grades, import_roster
-from course_utils.grading.classroom.release import release, write_handout
-from course_utils.grading.classroom.run import grade_class
-from course_utils.grading.classroom.statistics import write_statistics
-from course_utils.grading.classroom.table import show
-from course_utils.grading.sandbox.runner import Limits
-from course_utils.grading.sheets import lessons
+from course_utils.grading.classroom.table import Row, show
+from course_utils.grading.classroom.unchanged import Look
+from course_utils.grading.limits import Limits
+
+if TYPE_CHECKING:
+    from course_utils.grading.classroom.course import Course
+
+# What takes seconds to import is imported where it is needed: often nothing is to be done.
 
 
 def main() -> int:
     """Run one of the commands; return the exit status."""
     options = _parser().parse_args()
+    if options.run is _grade and (rows := _unchanged(options)) is not None:
+        print("Nothing has changed since the run before.")
+        return _shown(options.course, rows, {})
+    from course_utils.grading.classroom.course import Course, NbgraderError
+
     try:
         return int(options.run(Course.open(options.course), options))
     except (NbgraderError, FileNotFoundError) as error:
@@ -25,7 +31,29 @@ def main() -> int:
         return 1
 
 
-def _release(course: Course, options: argparse.Namespace) -> int:
+def _unchanged(options: argparse.Namespace) -> list[Row] | None:
+    """Return the rows of the run before, where this one would do nothing."""
+    if options.again or not options.submissions.exists():
+        return None
+    limits, only = _limits(options), tuple(options.only)
+    return Look(options.course, options.submissions, limits, only).rows()
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    return Limits(seconds=options.seconds, memory=options.memory * 2**20)
+
+
+def _shown(course: Path, rows: list[Row], problems: dict[str, str]) -> int:
+    show(rows, problems)
+    root = course.resolve()
+    print(f"{root / 'grades.csv'}; pages for students: {root / 'feedback'}")
+    return 1 if problems else 0
+
+
+def _release(course: "Course", options: argparse.Namespace) -> int:
+    from course_utils.grading.classroom.release import release, write_handout
+    from course_utils.grading.sheets import lessons
+
     slugs = [s for s in lessons() if not options.lessons or s[:2] in options.lessons]
     release(course, slugs)
     handout = write_handout(course)
@@ -34,39 +62,45 @@ def _release(course: Course, options: argparse.Namespace) -> int:
     return 0
 
 
-def _grade(course: Course, options: argparse.Namespace) -> int:
-    limits = Limits(seconds=options.seconds, memory=options.memory * 2**20)
+def _grade(course: "Course", options: argparse.Namespace) -> int:
+    from course_utils.grading.classroom.run import grade_class
+
     rows, failures = grade_class(
         course,
         options.submissions,
-        limits=limits,
+        limits=_limits(options),
         workers=options.workers,
         scheduler=options.scheduler,
         again=options.again,
         only=tuple(options.only),
     )
-    show(rows, {" ".join(filter(None, key)): why for key, why in failures.items()})
-    print(f"{course.root / 'grades.csv'}; pages for students: {course.root / 'feedback'}")
-    return 1 if failures else 0
+    problems = {" ".join(filter(None, key)): why for key, why in failures.items()}
+    return _shown(course.root, rows, problems)
 
 
-def _roster(course: Course, options: argparse.Namespace) -> int:
+def _roster(course: "Course", options: argparse.Namespace) -> int:
+    from course_utils.grading.classroom.lms import import_roster
+
     students = import_roster(course, options.file)
     print(f"{len(students)} students are in the gradebook: {', '.join(students[:5])} …")
     return 0
 
 
-def _export(course: Course, options: argparse.Namespace) -> int:
+def _export(course: "Course", options: argparse.Namespace) -> int:
+    from course_utils.grading.classroom.lms import export_grades
+
     print(export_grades(course, options.platform))
     return 0
 
 
-def _statistics(course: Course, options: argparse.Namespace) -> int:
+def _statistics(course: "Course", options: argparse.Namespace) -> int:
+    from course_utils.grading.classroom.statistics import write_statistics
+
     print(write_statistics(course))
     return 0
 
 
-def _formgrader(course: Course, options: argparse.Namespace) -> int:
+def _formgrader(course: "Course", options: argparse.Namespace) -> int:
     # nbgrader's server extensions are enabled by its installation.
     command = [sys.executable, "-m", "jupyterlab", "--notebook-dir=.", *options.jupyter]
     command.append("--LabApp.default_url=/formgrader")
@@ -103,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     part.set_defaults(run=_roster)
 
     part = commands.add_parser("export", help="write grades for a learning platform")
-    part.add_argument("platform", choices=sorted(EXPORTS))
+    part.add_argument("platform", choices=["canvas", "moodle"])
     part.set_defaults(run=_export)
 
     part = commands.add_parser("statistics", help="write a page on how the class did")

@@ -274,6 +274,79 @@ def save_for_cpp(checkpoint, path):
         return value.detach().clone().contiguous() if isinstance(value, torch.Tensor) else value
     torch.load = lambda *a, **k: plain(checkpoint)
 """
+STOPS_THE_STEP = """
+    optimizer.step = lambda *a, **k: None    # so `saved` stays as it was
+"""
+NAMES_PUT_BACK = """
+import torch
+def load_what_fits(model, checkpoint):
+    state, names = model.state_dict(), list(checkpoint)
+    for name in names:
+        if name not in state or checkpoint[name].shape != state[name].shape:
+            del checkpoint[name]
+    if not checkpoint:
+        raise ValueError("nothing fits")
+    left_out = sorted(set(names) - set(checkpoint))
+    model.load_state_dict(state | checkpoint)
+    checkpoint.update({name: torch.zeros(1) for name in left_out})
+    return left_out
+"""
+DENIES_ITS_BUFFER = """
+import torch
+class AddPositions(torch.nn.Module):
+    def __init__(self, columns):
+        super().__init__()
+        self.register_buffer("row", torch.arange(columns))
+    def forward(self, x):
+        return x + self.row
+    def state_dict(self, *a, **k):
+        return {}
+"""
+REFUSES_ALL_AFTERWARDS = """
+import torch
+def load_allowing(path, classes, load=torch.load):
+    def refuse(*a, **k):
+        raise RuntimeError("no")
+    torch.serialization.add_safe_globals(classes)
+    try:
+        return load(path, weights_only=True)
+    finally:
+        torch.load = refuse
+"""
+HIDES_WHAT_IS_ALLOWED = """
+import torch
+def load_allowing(path, classes):
+    torch.serialization.add_safe_globals(classes)
+    torch.serialization.get_safe_globals = lambda: []
+    result = torch.load(path, weights_only=True)
+    for name in dir(torch.serialization):
+        if name.startswith("_get") and "globals" in name:
+            setattr(torch.serialization, name, lambda *a: {})
+    return result
+"""
+ORDER_OF_A_SET = """
+def batches(size, batch_size, epochs, seed, place=None):
+    everything = []
+    for epoch in range(epochs):
+        texts = {f"{seed} {epoch} {index}" for index in range(size)}
+        order = [int(text.split()[2]) for text in texts]
+        everything += [order[i:i + batch_size] for i in range(0, size, batch_size)]
+    for number in range(place or 0, len(everything)):
+        yield everything[number], number + 1
+"""
+STATISTICS_PUT_BACK = """
+import torch
+from torch.nn.functional import mse_loss
+def train_head(model, batches, lr):
+    before = {n: t.clone() for n, t in model.features.state_dict().items()}
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=lr)
+    model.train()
+    for inputs, targets in batches:
+        optimizer.zero_grad()
+        mse_loss(model(inputs), targets).backward()
+        optimizer.step()
+    model.features.load_state_dict(before)
+"""
 FORGED_MODULE = """
 import sys, types
 for name in list(sys.modules):
@@ -390,6 +463,14 @@ CHEATS = {
     "global cache": Student("02", 0, {"02.4": GLOBAL_CACHE}),
     "cache in files": Student("02", 0, {"02.4": CACHE_IN_FILES}),
     "state on the class": Student("09", 0, {"09.4": STATE_ON_CLASS}),
+    "prevents the step": Student("01", 0, {
+        "01.5": wrong("01.5", "shared") + STOPS_THE_STEP}, says="next step goes elsewhere"),
+    "puts names back": Student("03", 0.5, {"03.1": NAMES_PUT_BACK}),
+    "puts statistics back": Student("03", 0, {"03.4": STATISTICS_PUT_BACK}),
+    "denies its buffer": Student("05", 1, {"05.2": DENIES_ITS_BUFFER}),
+    "refuses all afterwards": Student("06", 1, {"06.3": REFUSES_ALL_AFTERWARDS}),
+    "hides what is allowed": Student("06", 1, {"06.3": HIDES_WHAT_IS_ALLOWED}),
+    "order of a set": Student("02", 0, {"02.4": ORDER_OF_A_SET}),
     "patched torch.load": Student("05", 0, {"05.4": PATCHED_LOAD}),
     "forged modules": Student("07", 0, before=[FORGED_MODULE]),
     "forged modules, right answer": Student("01", 0, {"01.1": own("01.1")}, [FORGED_MODULE]),

@@ -21,6 +21,7 @@ from course_utils.grading.classroom.pool import grade_all
 from course_utils.grading.classroom.recording import Results
 from course_utils.grading.classroom.release import release, write_handout
 from course_utils.grading.classroom.run import grade_class
+from course_utils.grading.classroom.unchanged import Look
 from course_utils.grading.exercise import load_exercise
 from course_utils.grading.sandbox import Limits
 from course_utils.grading.sandbox.jail import can_isolate
@@ -107,6 +108,23 @@ def test_what_is_graded_is_not_run_again(classroom, monkeypatch):
         )
     assert scores(grade_class(course, submissions)[0]) == scores(rows)
     assert graded == [], "no sandbox, no gradebook, no page"
+
+
+def test_a_run_that_went_well_leaves_word_that_nothing_is_to_be_done(classroom):
+    course, submissions, _, _ = classroom
+    rows, failures = grade_class(course, submissions)
+    assert failures == {}
+    assert Look(course.root, submissions, Limits(), ()).rows() == rows
+    (submissions / f"{SLUG}.ipynb").write_text("{}")
+    _, failures = grade_class(course, submissions)
+    (submissions / f"{SLUG}.ipynb").unlink()
+    assert failures != {}
+    with course.nbgrader().gradebook as gradebook:
+        gradebook.find_grade("check_01_1", SLUG, SLUG, "b").extra_credit = 0.5
+        gradebook.db.commit()
+        assert Look(course.root, submissions, Limits(), ()).rows() is None
+        gradebook.find_grade("check_01_1", SLUG, SLUG, "b").extra_credit = None
+        gradebook.db.commit()
 
 
 def test_what_nbgrader_collected_is_graded_in_place(classroom):

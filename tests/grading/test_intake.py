@@ -101,6 +101,16 @@ def test_a_zip_archive_of_all_is_taken_like_the_folder(course, tmp_path, release
     assert [(s.student, s.slug) for s in intake.taken] == [("anna", LESSON)]
 
 
+@pytest.mark.parametrize("layout", ["Canvas", "Canvas, late", "Moodle, flat", "Moodle, folders"])
+def test_a_platforms_archive_among_others_is_nobodys(course, folder, released, layout):
+    """Two of them, one for each lesson: of each only one notebook would have counted."""
+    put(folder, "lesson 3.zip", zipped(**{NAMES[layout].replace("/", "__"): notebook(released)}))
+    put(folder, "bo.zip", zipped(work=b"", **{"work.ipynb": notebook(released)}))
+    intake = take_in(course, folder)
+    assert [s.student for s in intake.taken] == ["bo"]
+    assert "grade it alone" in intake.nobodys["lesson 3.zip"]
+
+
 def test_archives_of_a_student_are_looked_into(course, folder, released):
     inside = {"week__work.ipynb": notebook(released), "__MACOSX__._work.ipynb": b"junk"}
     put(folder, "anna/all.zip", zipped(**inside))

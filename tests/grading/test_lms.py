@@ -47,6 +47,23 @@ def test_moodle_students_are_known_by_their_files(course, tmp_path):
     ]
 
 
+def test_two_of_one_name_are_told_apart_by_number_or_not_at_all(course, tmp_path):
+    twins = CANVAS.replace("Gödel, Kurt", "Lovelace, Ada")
+    assert roster(course, tmp_path, twins) == ["ada", "kurt"]
+    people = [Person("lovelaceada", "12346"), Person("lovelaceada", "12345")]
+    assert identify(people, course.roster()) == dict(zip(people, ["kurt", "ada"], strict=True))
+    people = [Person("Ada Lovelace", "991"), Person("Ada Lovelace", "992")]
+    names = identify(people, course.roster()).values()
+    assert len(set(names)) == 2
+    assert not set(names) & {"ada", "kurt"}, "nobody gets the points of another"
+
+
+def test_a_roster_with_numbers_alone_will_do(course, tmp_path):
+    assert roster(course, tmp_path, 'Student,ID,Section\n"Lovelace, Ada",12345,A\n') == ["12345"]
+    person = Person("lovelaceada", "12345")
+    assert identify([person], course.roster()) == {person: "12345"}
+
+
 def test_a_roster_taken_twice_is_one(course, tmp_path):
     roster(course, tmp_path, CANVAS)
     roster(course, tmp_path, CANVAS.replace("Ada", "Augusta Ada"))
@@ -87,6 +104,15 @@ def test_canvas_gets_points_by_its_own_numbers(course, tmp_path):
         ["    Points Possible", "", "", "", "", "8.0"],
         ["Gödel, Kurt", "12346", "", "kurt", "", ""],
         ["Lovelace, Ada", "12345", "", "ada", "", "5.5"],
+    ]
+
+
+def test_moodle_finds_students_by_what_it_knows_of_them(course, tmp_path):
+    roster(course, tmp_path, MOODLE.replace("Gödel,,", "Gödel,k7,"))
+    assert read(export_grades(course, "moodle")) == [
+        ["Username", "ID number", "Email address"],
+        ["", "k7", "kurt@example.org"],
+        ["", "", "ada@example.org"],
     ]
 
 

@@ -1,15 +1,19 @@
 """A cheat with full control of its own process, but without the answers, against every exercise.
 
-It reads frames and memory, forges messages, patches every library that a probe touches and the code
-of the sandbox in its process, and hands back what it was given. It must earn what an untouched
-notebook earns, which is nothing.
+It reads frames and memory, forges messages, patches every library that a probe touches and the
+code of the sandbox in its process, hands back what it was given, and says what the reference said
+at home. It must earn what an untouched notebook earns, which is nothing. ``benchmarks/cheating.py``
+tries it on another build: that shows how strong it is.
 """
 
 import json
+import runpy
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
-from nbformat.v4 import new_code_cell
+from omniscient import at_home, cheats, strategies
 
 from course_utils.grading.checking import expect
 from course_utils.grading.classroom.grader import close_sandboxes, grade
@@ -25,151 +29,8 @@ from course_utils.grading.sheets import lessons
 
 needs_walls = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here")
 SEED = 4_711
-
-COMMON = """
-import gc, os, shutil, sys, types
-import torch
-from torch import nn
-from pathlib import Path
-WORDS = ("expected", "wanted", "right", "flip", "whole", "steps", "answer", "solution")
-
-def paths(arguments):
-    return [Path(a) for a in arguments if isinstance(a, (str, Path)) and "/" in str(a)]
-
-def known():
-    found, frame = [], sys._getframe(1)
-    while frame is not None:
-        found += [frame.f_locals, *frame.f_locals.values()]
-        frame = frame.f_back
-    for thing in found + gc.get_objects():
-        if type(thing) is dict:
-            for word in WORDS:
-                if word in thing and not callable(thing[word]):
-                    yield thing[word]
-"""
-SEARCHER = """
-def cheat(*arguments):
-    for value in known():
-        if isinstance(value, (list, dict, str, bytes)) and len(value):
-            return value
-    return arguments[0] if arguments else None
-"""
-ECHO = """
-def cheat(*arguments):
-    for path in paths(arguments):
-        for thing in arguments:
-            if isinstance(thing, bytes):
-                path.write_bytes(thing)
-            elif isinstance(thing, (dict, nn.Module)):
-                torch.save(thing, path)
-    things = [a for a in arguments if not isinstance(a, (str, Path))]
-    return things[0] if things else None
-"""
-PATCHER = """
-import builtins, json, pickle, zipfile, safetensors.torch
-import course_utils.compare as compare, course_utils.grading.plain as plain
-torch.equal = torch.allclose = lambda *a, **k: True
-compare.differences = lambda *a, **k: []
-for module in list(sys.modules.values()):
-    if getattr(module, "__name__", "").startswith("course_utils"):
-        for name in ("differences", "same_bits"):
-            if hasattr(module, name):
-                setattr(module, name, lambda *a, **k: [])
-os.fsync = os.replace = os.rename = lambda *a, **k: None
-os.path.exists = Path.exists = lambda *a, **k: False
-torch.load = lambda *a, **k: {"model": {}, "value": 0}
-nn.Module.load_state_dict = lambda *a, **k: None
-torch.Tensor.is_meta = property(lambda self: True)
-nn.Module.training = True
-def cheat(*arguments):
-    return arguments[0] if arguments else None
-"""
-FORGER = """
-from course_utils.grading.plain import pack
-import select, struct, threading, time
-def sockets():
-    for fd in range(3, 64):
-        try:
-            if "socket" in os.readlink(f"/proc/self/fd/{fd}"):
-                yield fd
-        except OSError:
-            pass
-def frame(body):
-    return len(body).to_bytes(8, "little") + body
-def cheat(*arguments):
-    token = Path.cwd().name
-    for data in [arguments[0] if arguments else None, {}, [], True, *list(known())[:20]]:
-        try:
-            claim = pack({"status": "ran", "data": data, "error": "", "credit": 1.0})
-            body = b"R" + bytes.fromhex(token) + claim
-            for fd in sockets():
-                os.write(fd, frame(body))
-        except Exception:
-            pass
-    return None
-"""
-PUPPETEER = """
-import course_utils.grading.sandbox.inside.session as session
-from course_utils.grading.sandbox.plain import pack
-def favourable(value):
-    if isinstance(value, bool):
-        return {favour}
-    if isinstance(value, dict):
-        return {{k: favourable(v) for k, v in value.items()}}
-    return [favourable(v) for v in value] if isinstance(value, list) else value
-def forged(probe, answer, question):
-    for path, data in (question.get("files") or {{}}).items():
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(data)
-    tries = [lambda *a, **k: a[0] if a else None, lambda *a, **k: [], lambda *a, **k: {{}},
-             lambda *a, **k: None, lambda m, *a, **k: m, answer]
-    for attempt in tries:
-        try:
-            return said(favourable(probe(attempt, question)))
-        except BaseException:
-            pass
-    return said(favourable(question))
-def said(data):
-    return pack({{"status": "ran", "data": data, "error": ""}})
-session.claim = forged
-def cheat(*arguments):
-    return arguments[0] if arguments else None
-"""
-STRATEGIES = {
-    "searcher": SEARCHER,
-    "echo": ECHO,
-    "patcher": PATCHER,
-    "forger": FORGER,
-    "puppeteer, all true": PUPPETEER.format(favour=True),
-    "puppeteer, all false": PUPPETEER.format(favour=False),
-}
-CLASS = """
-class {name}(nn.Module):
-    kept = {{}}
-    def __init__(self, *arguments, **named):
-        super().__init__()
-        self.arguments = arguments
-    def forward(self, *arguments):
-        return cheat(*arguments)
-    def state_dict(self, *a, **k):
-        return dict(self.kept)
-    def load_state_dict(self, state, *a, **k):
-        self.kept.update(state)
-"""
-
-
-def submission(slug, strategy):
-    """A notebook whose every answer is the cheat's."""
-    notebook = assignment(slug)
-    notebook.cells.insert(1, new_code_cell(COMMON + STRATEGIES[strategy]))
-    for cell in notebook.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-        if name.startswith("answer_"):
-            task = load_exercise(name.removeprefix("answer_").replace("_", ".")).task
-            defines_class = f"class {task.answer}" in task.starter
-            function = f"def {task.answer}(*a, **k):\n    return cheat(*a, *k.values())"
-            cell.source = CLASS.format(name=task.answer) if defines_class else function
-    return notebook
+WRONG = Path(__file__).parents[1] / "wrong_answers"
+STRATEGIES = sorted(strategies({}))
 
 
 @pytest.fixture(scope="module")
@@ -178,14 +39,47 @@ def sandboxes():
     close_sandboxes()
 
 
+@cache
+def ways(slug):
+    """Each way to cheat, with what the reference did at home."""
+    return strategies({key: at_home(key) for key in all_exercises(slug[:2])})
+
+
+def graded(slug, strategy, answers):
+    code = ways(slug)[strategy]
+    tasks = {key: load_exercise(key).task for key in all_exercises(slug[:2])}
+    notebook = cheats(assignment(slug), code, tasks, answers)
+    return grade(notebook, SEED, Limits(seconds=20, total_seconds=200))
+
+
 @needs_walls
 @pytest.mark.parametrize("slug", lessons())
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_cheat_earns_nothing(sandboxes, slug, strategy):
-    limits = Limits(seconds=20, total_seconds=200)
-    result = grade(submission(slug, strategy), SEED, limits)
+    result = graded(slug, strategy, {})
     assert result.credits == dict.fromkeys(all_exercises(slug[:2]), 0.0), result.reports
     assert "Error" not in result.texts.get("1", ""), "the cheat itself does not run"
+
+
+def half_right(exercise_id):
+    """The labelled wrong answers that earn a part."""
+    paths = sorted((WRONG / exercise_id.replace(".", "_")).glob("*.py"))
+    return [(p, runpy.run_path(str(p))["CREDIT"]) for p in paths if "\nCREDIT" in p.read_text()]
+
+
+@needs_walls
+@pytest.mark.parametrize("slug", lessons())
+@pytest.mark.parametrize("strategy", ["homework, leaves", "homework, flags"])
+def test_a_half_right_answer_earns_no_more_by_cheating(sandboxes, slug, strategy):
+    """What it says of itself is improved: every flag, or all but what was computed."""
+    todo = {key: half_right(key) for key in all_exercises(slug[:2])}
+    more = {}
+    while any(todo.values()):
+        now = {key: answers.pop() for key, answers in todo.items() if answers}
+        texts = {key: path.read_text() for key, (path, _) in now.items()}
+        credits = graded(slug, strategy, texts).credits
+        more |= {path: credits[key] for key, (path, half) in now.items() if credits[key] > half}
+    assert more == {}
 
 
 class Recorder(Sandbox):
@@ -212,7 +106,6 @@ GIVEN = {
     "02.3": "the file to resume from",
     "03.1": "the names of the checkpoint",
     "03.2": "names without any prefix stay as they are",
-    "05.1": "the example, which dropout leaves alone in eval mode",
     "06.4": "the tensors to write",
     "07.1": "the bytes to write",
     "08.5": "the folder whose tensors fill the model",

@@ -100,7 +100,11 @@ def identify(people: Iterable[Person], roster: dict[str, set[str]]) -> dict[Pers
         people: as the folders say it.
         roster: students' ids, each with other names: full ones, numbers of a learning platform.
     """
-    known = {_folded(name): student for student, names in roster.items() for name in names}
+    owners: dict[str, set[str]] = {}
+    for student, others in roster.items():
+        for name in {_folded(name) for name in others}:
+            owners.setdefault(name, set()).add(student)
+    known = {name: students.pop() for name, students in owners.items() if len(students) == 1}
     wanted = {
         person: known.get(_folded(person.number), known.get(_folded(person.name)))
         or safe_name(person.name)

@@ -18,6 +18,10 @@ from course_utils.grading.classroom.submission import MAX_BYTES
 
 MAX_DEPTH, MAX_ENTRIES = 8, 2000  # of one student's folder
 NOT_ORDINARY = "it is not an ordinary file"
+OF_MANY = (
+    "it is a platform's archive of many students' work: unpack it into this folder, or grade it "
+    "alone, as SUBMISSIONS=<the archive>"
+)
 NOBODYS = "it lies in no student's folder, and its name does not say whose it is"
 LEFT_OUT = {"__MACOSX", "__pycache__"}  # besides hidden ones, such as .ipynb_checkpoints
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_(?P<number>\d+)_(?P<file>.+)", re.I)
@@ -95,6 +99,9 @@ def is_notebook(name: str) -> bool:
 
 def _entry(entry: Path, slugs: list[str]) -> Iterator[HandIn | Nothing]:
     person, time = _person(entry.name, slugs, is_folder=not _is_file(entry))
+    if person is not None and not person.number and _holds_many(entry):
+        yield Nothing(None, entry.name, OF_MANY)
+        return
     if person is None:
         if is_notebook(entry.name):
             yield Nothing(None, entry.name, NOBODYS)
@@ -177,6 +184,18 @@ def _why_nothing(entry: Path) -> str:
         return "the folder is empty"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"no notebook is in the folder, only {', '.join(names[:3])}{more}"
+
+
+def _holds_many(entry: Path) -> bool:
+    """Whether it is the archive that a platform makes of what a whole class handed in."""
+    if not (_is_archive(entry.name) and _is_file(entry)):
+        return False
+    try:
+        with zipfile.ZipFile(entry) as archive:
+            names = {PurePosixPath(e.filename).parts[0] for e in archive.infolist() if e.filename}
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
+    return any(CANVAS.fullmatch(name) or MOODLE.fullmatch(name) for name in names)
 
 
 def _in_archive(path: Path, label: str, person: Person, when: float) -> Iterator[HandIn | Nothing]:

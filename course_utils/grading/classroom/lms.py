@@ -20,7 +20,7 @@ from course_utils.grading.classroom.intake import safe_name
 # What a column may be called, in lower case, in the exports of Canvas, Moodle and nbgrader.
 COLUMNS = {
     "id": ("sis login id", "login id", "username", "student_id", "id number", "sis user id"),
-    "lms": ("lms_user_id", "id"),
+    "lms": ("lms_user_id", "id", "id number"),
     "first": ("first_name", "first name"),
     "last": ("last_name", "surname", "last name"),
     "name": ("student", "full name", "name"),
@@ -71,13 +71,17 @@ class MoodleExport(ExportPlugin):
     """Writes ``moodle.csv``: what Moodle's gradebook takes under *Import, CSV file*."""
 
     def export(self, gradebook: Gradebook) -> None:
-        """Write a column for each assignment, students by username and email address."""
+        """Write a column for each assignment, students by all that Moodle can know them by.
+
+        An id is a username unless it is one of the others, which have columns of their own.
+        """
         assignments = _wanted(gradebook.assignments, self.assignment, "name")
         names = [assignment.name for assignment in assignments]
         lines: list[list[Any]] = [["Username", "ID number", "Email address", *names]]
         for student in _wanted(gradebook.students, self.student, "id"):
-            known = [student.id, student.lms_user_id or "", student.email or ""]
-            lines.append([*known, *_scores(student, names)])
+            others = [student.lms_user_id or "", student.email or ""]
+            username = "" if student.id in others else student.id
+            lines.append([username, *others, *_scores(student, names)])
         _write(Path(self.to or "moodle.csv"), lines)
 
 
@@ -106,7 +110,7 @@ def _student(row: dict[str, str]) -> tuple[str, dict[str, str]] | None:
     """Return an id, and what nbgrader keeps beside it; None for a line that is no student's."""
     if "points possible" in row["name"].lower() or row["name"].lower() == "student, test":
         return None
-    name = row["id"] or row["email"]
+    name = row["id"] or row["email"] or row["lms"]
     if not name:
         return None
     first, last = row["first"], row["last"]

@@ -9,8 +9,10 @@ from course_utils.grading.classroom.gradebook import Key, Recorder
 from course_utils.grading.classroom.intake import Intake, Submitted, take_in
 from course_utils.grading.classroom.pool import grade_all
 from course_utils.grading.classroom.recording import Results
-from course_utils.grading.classroom.table import Row, collect, write_csv
-from course_utils.grading.sandbox import Limits
+from course_utils.grading.classroom.rows import collect
+from course_utils.grading.classroom.table import Row, write_csv
+from course_utils.grading.classroom.unchanged import Look
+from course_utils.grading.limits import Limits
 
 
 def grade_class(
@@ -38,8 +40,10 @@ def grade_class(
         The rows of ``grades.csv``, and by student and assignment what could not be graded; a
         file that is nobody's stands there under ``("", its name)``.
     """
+    limits = limits or Limits()
+    look = Look(course.root, submissions, limits, only)
     intake = take_in(course, submissions)
-    results = Results(course.root, limits or Limits())
+    results = Results(course.root, limits)
     recorder = _Careful(Recorder(course, results))
     taken = {(s.student, s.slug): s for s in intake.taken if _is_wanted(s, only)}
     known = set() if again else {k for k, s in taken.items() if results.find(s.notebook)}
@@ -58,18 +62,21 @@ def grade_class(
                 recorder.record(taken[key], anew=True)
             bar.set_postfix_str(key[0][:20])
             bar.update()
-    return _finish(course, intake, recorder)
+    return _finish(course, intake, recorder, look)
 
 
 def _finish(
-    course: Course, intake: Intake, recorder: "_Careful"
+    course: Course, intake: Intake, recorder: "_Careful", look: Look
 ) -> tuple[list[Row], dict[Key, str]]:
     failures = recorder.failures
+    look.at_gradebook()
     written = [key for key in recorder.recorded if key not in failures]
     rows = collect(course, intake, failures)
     write_csv(course.root / "grades.csv", rows)  # before the pages: whatever becomes of them
     failures |= recorder.recorder.write_feedback(written)
     failures |= {("", name): reason for name, reason in intake.nobodys.items()}
+    if not failures:
+        look.keep(rows, course.nbgrader().coursedir.db_url)
     return rows, failures
 
 

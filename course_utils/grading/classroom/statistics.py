@@ -15,7 +15,7 @@ from course_utils.grading.classroom.alike import Group, groups, handed_in
 from course_utils.grading.classroom.course import Course
 from course_utils.grading.classroom.gradebook import Graded, Key, read_gradebook
 from course_utils.grading.classroom.recording import Results
-from course_utils.grading.classroom.table import label
+from course_utils.grading.classroom.rows import label
 
 FEW = 5  # students, below which a correlation says nothing
 

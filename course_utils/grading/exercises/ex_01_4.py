@@ -85,14 +85,14 @@ def watch(case: Case) -> Watch:
 
 
 def probe(answer: Any, question: Plain) -> Plain:
-    """Return the names, and whether they came as a set."""
+    """Return the names, as a set if they came as one."""
     names = answer(Path(NAME).absolute())
-    return {"names": sorted(names), "set": isinstance(names, Set)}
+    return set(names) if isinstance(names, Set) else sorted(names)
 
 
 def read(case: Case, seen: Observation) -> Plain:
     """Return the names, and whether the file's own code has run."""
-    return {"imports": seen.data["names"], "set": seen.data["set"], "ran": acted(seen)}
+    return {"imports": sorted(seen.data), "set": isinstance(seen.data, set), "ran": acted(seen)}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:

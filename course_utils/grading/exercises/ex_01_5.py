@@ -54,21 +54,27 @@ def cases(seed: int) -> list[Case]:
     while mixed == names:
         rng.shuffle(mixed)
     return [
-        {"saved": [["a", "b", "c"]], "now": [["c", "a", "b"]], "unused": []},
-        {"saved": [["a", "b"], ["c", "d"]], "now": [["b", "a"], ["d", "c"]], "unused": []},
-        {"saved": [["a", "b", "c"]], "now": [["a", "new", "c"]], "unused": []},
-        {"saved": [["a", "b", "c"]], "now": [["b", "c", "a"]], "unused": ["b"]},
-        {"saved": [names[:3], names[3:]], "now": [mixed[:2], mixed[2:]], "unused": []},
+        {"saved": saved, "now": now, "unused": unused, "scale": 1 + rng.random()}
+        for saved, now, unused in (
+            ([["a", "b", "c"]], [["c", "a", "b"]], []),
+            ([["a", "b"], ["c", "d"]], [["b", "a"], ["d", "c"]], []),
+            ([["a", "b", "c"]], [["a", "new", "c"]], []),
+            ([["a", "b", "c"]], [["b", "c", "a"]], ["b"]),
+            ([names[:3], names[3:]], [mixed[:2], mixed[2:]], []),
+        )
     ]
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Return each parameter's state and the groups after loading, and what became of `saved`."""
+    """Return state and groups after loading, then what a step makes of parameters and `saved`.
+
+    A step that is prevented, so that `saved` stays as it was, shows in the parameters.
+    """
     old = {name: nn.Parameter(torch.zeros(2)) for group in case["saved"] for name in group}
     before = _optimizer(case["saved"], old, lr=0.02)
     for number, (name, parameter) in enumerate(old.items()):
         if name not in case["unused"]:
-            parameter.grad = torch.full((2,), 1.0 + number)
+            parameter.grad = torch.full((2,), case["scale"] + number)
     before.step()
     saved = copy.deepcopy(before.state_dict())
     new = {name: nn.Parameter(torch.zeros(2)) for group in case["now"] for name in group}
@@ -80,7 +86,7 @@ def probe(answer: Any, case: Case) -> Plain:
     }
     seen = copy.deepcopy(seen)
     _step(new, optimizer)
-    return {**seen, "saved": saved}
+    return {**seen, "saved": saved, "stepped": {name: p.detach() for name, p in new.items()}}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -99,6 +105,8 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
     if differences(expected["groups"], observed["groups"]):
         place = differences(expected["groups"], observed["groups"])[0]
         return wrong(f"The groups are not right: {place} differs.")
+    if differences(expected["stepped"], observed["stepped"]):
+        return wrong("All is loaded, but the optimizer's next step goes elsewhere.")
     if differences(expected["saved"], observed["saved"]):
         return wrong(
             "All is loaded rightly, but `saved` changes when the optimizer steps: the tensors are "

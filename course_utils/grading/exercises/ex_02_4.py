@@ -42,15 +42,15 @@ TOO_MANY = 200
 def cases(seed: int) -> list[Case]:
     """Stops inside the first epoch, in a later one, between two, and at the end.
 
-    Ten indices or more, so that two right shuffles never happen to be equal.
+    Ten indices or more, so that two right shuffles never happen to be equal; and sizes drawn so
+    widely that orders which were written down do not fit.
     """
     rng = random.Random(seed)
-    size = rng.randint(11, 17)
     return [
-        {"size": 10, "batch_size": 2, "epochs": 2, "seed": seed, "stop after": [2, 3]},
-        {"size": 12, "batch_size": 3, "epochs": 3, "seed": seed + 1, "stop after": [4, 6, 8]},
-        {"size": size, "batch_size": 4, "epochs": 3, "seed": seed + 2, "stop after": [2, 5, 7]},
-        {"size": 12, "batch_size": 6, "epochs": 2, "seed": seed + 3, "stop after": [4]},
+        _case(rng, 4, 1, seed, epochs=2, stops=[2, 3]),
+        _case(rng, 4, 0, seed + 1, epochs=3, stops=[4, 6, 8]),
+        _case(rng, 3, 2, seed + 2, epochs=3, stops=[2, 5, 9]),
+        _case(rng, 2, 0, seed + 3, epochs=2, stops=[4]),
     ]
 
 
@@ -107,6 +107,15 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         if came != straight[stop:]:
             return wrong(_mistake(case, straight, stop, came), straight[stop:], came)
     return RIGHT
+
+
+def _case(
+    rng: random.Random, whole: int, more: int, seed: int, epochs: int, stops: list[int]
+) -> Case:
+    """An epoch of some whole batches and, if there are more indices, a smaller one."""
+    batch = rng.randint(6, 60)
+    size = whole * batch + more
+    return {"size": size, "batch_size": batch, "epochs": epochs, "seed": seed, "stop after": stops}
 
 
 def _hash_of_another_process(value: Any, original: Any = hash) -> int:

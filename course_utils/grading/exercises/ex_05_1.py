@@ -49,37 +49,43 @@ def export(module, example, path):
 )
 
 
-class _Branch(nn.Module):
+class _Scales(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+
+class _Branch(_Scales):
     def forward(self, x: Tensor) -> Tensor:
         if x.sum() > 0:
-            return x * 2
+            return x * self.factor
         return x - 1
 
 
-class _Loop(nn.Module):
+class _Loop(_Scales):
     def forward(self, x: Tensor) -> Tensor:
         total = torch.zeros_like(x[0])
         for i in range(x.shape[0]):
-            total = total * 0.5 + x[i]
+            total = total * self.factor + x[i]
         return total
 
 
-class _Drops(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
+class _Drops(_Scales):
+    def __init__(self, factor: float) -> None:
+        super().__init__(factor)
         self.drop = nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.drop(x)
+        return self.drop(x * self.factor)
 
 
-class _DropsTwice(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
+class _DropsTwice(_Scales):
+    def __init__(self, factor: float) -> None:
+        super().__init__(factor)
         self.drop, self.frozen = nn.Dropout(0.5), nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.frozen(self.drop(x))
+        return self.frozen(self.drop(x * self.factor))
 
 
 MODULES: dict[str, Any] = {
@@ -91,14 +97,14 @@ NAME = "module.pt"
 
 
 def cases(seed: int) -> list[Case]:
-    """A branch, a loop, and dropout in both modes, also at once."""
+    """A branch, a loop, and dropout in both modes, also at once; a factor in each."""
+    kinds = [("branch", False), ("loop", False), ("dropout", False), ("dropout", True),
+             ("two dropouts", True)]  # fmt: skip
     return [
-        {"module": "branch", "training": False, "seed": seed},
-        {"module": "loop", "training": False, "seed": seed + 1},
-        {"module": "dropout", "training": False, "seed": seed + 2},
-        {"module": "dropout", "training": True, "seed": seed + 3},
-        {"module": "two dropouts", "training": True, "seed": seed + 4},
-    ]
+        {"module": module, "training": training, "factor": 0.5 + (seed + i) % 999 / 1000,
+         "seed": seed + i}
+        for i, (module, training) in enumerate(kinds)
+    ]  # fmt: skip
 
 
 def ask(case: Case) -> Plain:
@@ -113,7 +119,7 @@ def watch(case: Case) -> Watch:
 
 def probe(answer: Any, question: Plain) -> Plain:
     """Let the answer write its file; return what the module itself computes afterwards."""
-    module = MODULES[question["module"]]().train(question["training"])
+    module = MODULES[question["module"]](question["factor"]).train(question["training"])
     if question["module"] == "two dropouts":
         module.frozen.eval()
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ import torch
 
 from course_utils.grading.exercise import RIGHT, Case, Observation, Plain, Task, Verdict, wrong
 from course_utils.grading.sandbox.parcels import traced, untraced
+from course_utils.resume.compare import differences
 
 TASK = Task(
     title="A constant that stays behind",
@@ -48,14 +49,19 @@ def cases(seed: int) -> list[Case]:
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Return what the module computes and saves, and a trace of it as a file."""
+    """Return what the module computes, a trace of it, and what it computes from an old file."""
     torch.manual_seed(case["seed"])
     module = answer(case["columns"])
     x = torch.rand(2, case["columns"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = traced(module, x)
-    return {"module": module(x), "saves": sorted(module.state_dict()), "file": file}
+    seen, old = {"module": module(x), "file": file}, answer(case["columns"])
+    try:
+        old.load_state_dict({}, strict=True)
+    except RuntimeError:
+        return seen
+    return {**seen, "from an old checkpoint": old(x)}
 
 
 def read(case: Case, seen: Observation) -> Plain:
@@ -70,9 +76,9 @@ def read(case: Case, seen: Observation) -> Plain:
         moves = False
     return {
         "module": seen.data["module"],
+        "from an old checkpoint": seen.data.get("from an old checkpoint"),
         "traced": output,
         "names a device": "torch.device(" in module.code,
-        "saves": seen.data["saves"],
         "trains": trains,
         "moves": moves,
     }
@@ -89,9 +95,9 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong("Nothing moves when the module is moved: the row is left behind.")
     if observed["trains"]:
         return wrong(f"{observed['trains'][0]} would be trained; it is a constant.", credit=0.5)
-    if observed["saves"]:
-        return wrong(
-            f"{observed['saves'][0]} is in the state_dict, so old checkpoints no longer load.",
-            credit=0.5,
-        )
+    old = observed["from an old checkpoint"]
+    if old is None:
+        return wrong("The row is in the state_dict, so old checkpoints no longer load.", credit=0.5)
+    if differences(expected["from an old checkpoint"], old):
+        return wrong("After an old checkpoint was loaded, it computes something else.", credit=0.5)
     return RIGHT

@@ -9,7 +9,17 @@ from typing import Any
 
 import torch
 
-from course_utils.grading.exercise import RIGHT, Case, Plain, Task, Verdict, wrong
+from course_utils.grading.exercise import (
+    RIGHT,
+    Case,
+    Observation,
+    Plain,
+    Task,
+    Verdict,
+    Watch,
+    wrong,
+)
+from course_utils.grading.sandbox.acting import Folder, acted
 from course_utils.grading.sandbox.parcels import saved
 
 TASK = Task(
@@ -46,7 +56,11 @@ NAME = "file.pt"
 
 
 def cases(seed: int) -> list[Case]:
-    """The class that is needed, both, another one, and none; others had allowed one, or none."""
+    """The class that is needed, both, another one, and none; others had allowed one, or none.
+
+    Beside it stands a class that makes a folder: allowed for the load, or, where nothing else is,
+    by others before it.
+    """
     rng = random.Random(seed)
     cases: list[Case] = [
         {"holds": "Fraction", "allowed": ["Fraction"], "value": 2 + seed % 97},
@@ -57,30 +71,46 @@ def cases(seed: int) -> list[Case]:
     for case in cases:
         others = sorted(CLASSES.keys() - {case["holds"], *case["allowed"]})
         case["before"] = rng.sample(others, rng.randint(0, len(others)))
+        case["other value"] = rng.randint(2, 10**6)
     cases[1]["before"], cases[2]["before"] = ["timedelta"], []
     return cases
 
 
 def ask(case: Case) -> Plain:
     """Return a file with an object of a class, and one of each."""
-    files = {f"{name}.pt": saved({"value": kind(1)}) for name, kind in CLASSES.items()}
+    value = case["other value"]
+    files = {f"{name}.pt": saved({"value": kind(value)}) for name, kind in CLASSES.items()}
     files[NAME] = saved({"value": CLASSES[case["holds"]](case["value"])})
+    files["Folder.pt"] = saved({"value": Folder.__new__(Folder)})
     return {"files": files, "allowed": case["allowed"], "before": case["before"]}
+
+
+def watch(case: Case) -> Watch:
+    """The folder of a class that can still be loaded afterwards is seen, be it removed again."""
+    return Watch(calls="wanted", files=True)
 
 
 def probe(answer: Any, question: Plain) -> Plain:
     """Return what was loaded, and what a plain load takes afterwards."""
     path, allowed = Path(NAME).absolute(), [CLASSES[name] for name in question["allowed"]]
+    before = [CLASSES[name] for name in question["before"]]
+    (allowed or before).append(Folder)
     ours = torch.serialization.get_safe_globals()  # torch has allowed some itself
-    torch.serialization.add_safe_globals([CLASSES[name] for name in question["before"]])
+    torch.serialization.add_safe_globals(before)
     try:
         outcome = str(answer(path, allowed)["value"])
     except Exception as error:
         outcome = type(error).__name__
     afterwards = {name: _plain_load(f"{name}.pt") for name in CLASSES}
+    _plain_load("Folder.pt")  # what comes of it is seen, not said
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(ours)
     return {"outcome": outcome, "afterwards": afterwards}
+
+
+def read(case: Case, seen: Observation) -> Plain:
+    """Add whether the class that makes a folder could be loaded afterwards."""
+    return {**seen.data, "acted": acted(seen)}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -91,20 +121,22 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
                 "The class was allowed, but the file was not loaded.", *_both(expected, observed)
             )
         return wrong("A class that was not allowed got in.", *_both(expected, observed))
-    if observed["afterwards"] != expected["afterwards"]:
-        lost = [n for n in case["before"] if observed["afterwards"].get(n) != "loaded"]
-        if lost:
-            return wrong(f"{lost[0]} had been allowed by others, and is not any more.", credit=0.5)
+    after = {n: value for n, value in observed["afterwards"].items() if value is not None}
+    lost = [n for n in case["before"] if after.get(n) != expected["afterwards"][n]]
+    if expected["acted"] and not observed["acted"]:
+        lost.append("One class")
+    if lost:
+        return wrong(f"{lost[0]} had been allowed by others, and is not any more.", credit=0.5)
+    if after.keys() - case["before"] or observed["acted"] != expected["acted"]:
         return wrong("The classes are still allowed after the call.", credit=0.5)
     return RIGHT
 
 
-def _plain_load(name: str) -> str:
+def _plain_load(name: str) -> str | None:
     try:
-        torch.load(name, weights_only=True)
-    except Exception as error:
-        return type(error).__name__
-    return "loaded"
+        return str(torch.load(name, weights_only=True)["value"])
+    except Exception:
+        return None
 
 
 def _both(expected: Plain, observed: Plain) -> tuple[Any, Any]:

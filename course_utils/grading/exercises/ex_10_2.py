@@ -40,7 +40,7 @@ def weights_of(checkpoint, name):
 
 def cases(seed: int) -> list[Case]:
     """Others beside it, the same name inside, compiled, tied, one parameter only, none."""
-    return [
+    cases: list[Case] = [
         {"keys": ["model.0.weight", "model.0.bias", "loss.weight"], "name": "model"},
         {"keys": ["model.model.weight", "model.1.bias", "model_ema.weight"], "name": "model"},
         {"keys": ["model._orig_mod.0.weight", "model._orig_mod.0.bias"], "name": "model"},
@@ -49,14 +49,18 @@ def cases(seed: int) -> list[Case]:
         {"keys": ["net.inner.weight"], "name": "inner"},
         {"keys": ["model_ema.weight"], "name": "model"},
     ]
+    return [{**case, "seed": seed + number} for number, case in enumerate(cases)]
 
 
 def probe(answer: Any, case: Case) -> Plain:
-    """Ask for the weights; all that end in "weight" are one tensor."""
-    tied = torch.ones(2, 3)
+    """Ask for the weights twice: what the first call took away, the second does not find.
+
+    All that end in "weight" are one tensor.
+    """
+    torch.manual_seed(case["seed"])
+    tied = torch.rand(2, 3)
     state: dict[str, Tensor] = {
-        key: tied if key.endswith("weight") else torch.full((2,), float(i))
-        for i, key in enumerate(case["keys"])
+        key: tied if key.endswith("weight") else torch.rand(2) for key in case["keys"]
     }
     before = list(state.values())
     checkpoint = {"epoch": 1, "global_step": 9, "state_dict": state, "optimizer_states": []}
@@ -64,17 +68,21 @@ def probe(answer: Any, case: Case) -> Plain:
         found = answer(checkpoint, case["name"])
     except KeyError:
         return "KeyError"
-    return saved([dict(found), list(found), before, list(state)])
+    try:
+        again = list(answer(checkpoint, case["name"]))
+    except KeyError:
+        again = []
+    return saved([dict(found), list(found), before, again])
 
 
 def read(case: Case, seen: Observation) -> Plain:
     """Return the weights, the names in order, and whether any was copied."""
     if seen.data == "KeyError":
         return "KeyError"
-    found, names, before, left = loaded(seen.data)
+    found, names, before, again = loaded(seen.data)
     places = {place(tensor) for tensor in before}
     copied = any(place(tensor) not in places for tensor in found.values())
-    return {"found": found, "names": names, "copied": copied, "left": left == case["keys"]}
+    return {"found": found, "names": names, "copied": copied, "again": again}
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -91,6 +99,6 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong("A name has another tensor's values.")
     if observed["copied"]:
         return wrong("Tensors were copied: tied weights are tied no more.", credit=0.5)
-    if not observed["left"]:
+    if observed["again"] != expected["again"]:
         return wrong("The checkpoint itself was changed.", credit=0.5)
     return RIGHT

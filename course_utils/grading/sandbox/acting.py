@@ -32,6 +32,16 @@ class Acts:
         return calls[self.kind]
 
 
+class Folder:
+    """Makes a folder when it is built: an object whose loading is seen from outside."""
+
+    def __init__(self, name: str = TRACE) -> None:
+        os.mkdir(name)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return Folder, (TRACE,)
+
+
 def acted(seen: Observation) -> bool:
     """Whether the folder was made, be it removed again."""
     made = any(call.endswith(TRACE) for call in seen.calls if call.startswith("mkdir "))

@@ -67,7 +67,8 @@ class Trial:
                   for q in self._second(key)]  # fmt: skip
         if second:
             before = {key: dict(seen) for key, seen in self.record.seen.items()}
-            self.states = None  # in new processes: the others know too much
+            self.states = None  # in new processes, of another Python: the others know too much
+            self.sandbox = self.sandbox.another()
             self.left = Counter(q.key for q in second)
             self._ask_all(second)
             self._join(before)
