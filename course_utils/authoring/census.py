@@ -60,7 +60,7 @@ def main() -> int:
         folder = given or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         results = [
-            _compared(writer, path)
+            _compared(writer, path, sound=collect is not tests_of_tools)
             for collect in (shipped, written, tests_of_tools)
             for writer, path in collect(folder)
         ]
@@ -100,7 +100,8 @@ def _versions(writers: Counter[str]) -> Iterator[str]:
             yield name
 
 
-def _compared(writer: str, path: Path) -> Result:
+def _compared(writer: str, path: Path, *, sound: bool) -> Result:
+    """Compare one file; what a library has just written, or ships, is sound."""
     contents, problem = None, ""
     try:
         contents = open_contents(path)
@@ -115,6 +116,8 @@ def _compared(writer: str, path: Path) -> Result:
     outcome, remark = WRONG, problem
     if not problem:
         outcome, remark = _judged(path, contents, error)
+    if outcome == RIGHT and sound and audit(path).verdict is Verdict.DAMAGED:
+        outcome, remark = WRONG, f"audit calls it damaged: {audit(path).findings[0].reason}"
     return Result(writer, path, outcome, remark, _shape(path, contents))
 
 

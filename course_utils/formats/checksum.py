@@ -12,4 +12,8 @@ __all__ = ["crc32", "problem_of"]
 
 def problem_of(record: Record, found: int) -> str | None:
     """Say what is wrong with a record, by the CRC-32 of its bytes; None if nothing is."""
-    return None if record.crc32 in (None, found) else "its bytes have changed, the CRC-32 differs"
+    if record.crc32 in (None, found):
+        return None
+    if record.crc32 == 0:
+        return "it has 0 for a CRC-32: its bytes were never written (skip_data), or have changed"
+    return "its bytes have changed, the CRC-32 differs"

@@ -32,6 +32,7 @@ def run(machine: Machine, file: BinaryIO) -> Any:
         if machine.frame_end is not None:
             machine.check_frame(file.tell())
         if code == b".":
+            machine.check_end()
             return machine.stack.pop()
     raise TooMuchError(f"it has more than {MAX_OPCODES:,} instructions")
 

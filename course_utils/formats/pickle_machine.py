@@ -56,9 +56,10 @@ class Machine:
         """Return a machine of the same kind that has done nothing yet."""
         return type(self)()
 
-    def complain(self, problem: str) -> None:
+    def complain(self, problem: str, *, of_frames: bool = False) -> None:
         """Note what is wrong, and go on where an unpickler would go on."""
         self.problem = self.problem or problem
+        self.frames_disagree |= of_frames
 
     def check_frame(self, position: int) -> None:
         """Complain of a frame that ends inside an instruction.
@@ -68,9 +69,13 @@ class Machine:
         if self.frame_end is None or position < self.frame_end:
             return
         if position > self.frame_end:
-            self.frames_disagree = True
-            self.complain("an instruction crosses the end of its frame")
+            self.complain("an instruction crosses the end of its frame", of_frames=True)
         self.frame_end = None
+
+    def check_end(self) -> None:
+        """Complain of a frame that goes on: what is in it is lost to whoever reads on."""
+        if self.frame_end is not None:
+            self.complain("its last frame goes on after its end", of_frames=True)
 
     def protocol(self, number: int) -> None:
         if number > NEWEST:
@@ -78,16 +83,14 @@ class Machine:
 
     def frame(self, end: int) -> None:
         if self.frame_end is not None:
-            self.frames_disagree = True
-            self.complain("a frame begins inside another")
+            self.complain("a frame begins inside another", of_frames=True)
         self.frame_end = end
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
     def pop_mark(self) -> list[Any]:
-        items = self.stack
-        self.stack = self.marks.pop()
+        items, self.stack = self.stack, self.marks.pop()
         return items
 
     def mark(self, _: Any) -> None:
@@ -143,7 +146,8 @@ class Machine:
 
     def new_object_with_keywords(self, _: Any) -> None:
         function, arguments, keywords = self.take(3)
-        self.call(function, (*_as_tuple(arguments), keywords), "NEWOBJ_EX")
+        arguments = arguments if isinstance(arguments, tuple) else (arguments,)
+        self.call(function, (*arguments, keywords), "NEWOBJ_EX")
 
     def instance(self, pair: tuple[str, str]) -> None:
         self.import_pair(pair)  # CPython's slower unpickler looks for the mark only then
@@ -216,7 +220,7 @@ class Machine:
             self.change(target, "sets items on")
 
     def change(self, target: Any, what: str) -> None:
-        """Note that something is changed that a checkpoint never changes: a class, for one."""
+        """Note that something is changed that a checkpoint never changes."""
         if isinstance(target, Global):
             self.changed.append(target)
         else:
@@ -287,10 +291,6 @@ def hashable(value: Any) -> Any:
             raise TooMuchError("uses a huge integer in a key")
         elif part is not None and not isinstance(part, _KEYS):
             raise MalformedPickleError(f"uses a {type(part).__name__} as a key")
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _computed(value: Any) -> str:

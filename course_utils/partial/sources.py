@@ -15,6 +15,7 @@ from course_utils.formats.modules import with_weights_named
 from course_utils.formats.tensors import TensorInfo
 
 EXTRA_STATE = "_extra_state"
+MOST = 10_000_000  # places looked at for what has a name; a model of 20,000 tensors has 20,000
 
 
 class Spec(NamedTuple):
@@ -56,6 +57,7 @@ def open_source(source: Mapping[str, Any] | str | os.PathLike[str]) -> Source:
 
     Raises:
         CheckpointError: the file cannot be read; see `anatomy.read_archive`.
+        UnsupportedCheckpointError: it has mappings in mappings without end.
     """
     return _InMemory(source) if isinstance(source, Mapping) else _InFile(read_archive(source))
 
@@ -152,13 +154,21 @@ def is_extra(key: str) -> bool:
     return EXTRA_STATE in key.split(".")
 
 
-def _flatten(state: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in state.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and not is_extra(key):
-            yield from _flatten(value, f"{key}.")
-        else:
+def _flatten(state: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what is in mappings in mappings, by dotted path; cycles are cut."""
+    pending: list[tuple[str, Any, frozenset[int]]] = [("", state, frozenset())]
+    spent = 0
+    while pending:
+        key, value, around = pending.pop()
+        if not isinstance(value, Mapping) or is_extra(key):
             yield key, value
+        elif id(value) not in around:
+            spent += len(value) + len(around)
+            if spent > MOST:
+                raise UnsupportedCheckpointError("it has mappings that multiply without end")
+            start, inside = f"{key}." if around else "", around | {id(value)}
+            items = [(f"{start}{name}", inner, inside) for name, inner in value.items()]
+            pending += reversed(items)
 
 
 def _refuse_meta(name: str, keys: list[str]) -> None:

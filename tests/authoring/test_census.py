@@ -17,8 +17,8 @@ def path(tmp_path):
     return tmp_path / "a.pt"
 
 
-def outcome(path):
-    return census._compared("torch", path).outcome
+def outcome(path, *, sound=True):
+    return census._compared("torch", path, sound=sound).outcome
 
 
 def test_a_file_that_is_read_as_torch_reads_it(path):
@@ -70,4 +70,11 @@ def test_a_zip_that_zipfile_reads_must_not_be_called_damaged(tmp_path, monkeypat
     monkeypatch.setattr(census, "open_contents", raising(DamagedCheckpointError("x")))
     assert outcome(tmp_path / "a.zip") == WRONG
     (tmp_path / "a.zip").write_bytes(data.getvalue()[:-30])
-    assert outcome(tmp_path / "a.zip") == RIGHT
+    assert outcome(tmp_path / "a.zip", sound=False) == RIGHT
+
+
+def test_a_sound_file_that_audit_calls_damaged_is_wrong(tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"\x80\x02N")  # it is not, and is said to be
+    assert outcome(path) == WRONG
+    assert outcome(path, sound=False) == RIGHT

@@ -157,6 +157,7 @@ NONSENSE = [pickled(content) for content in (
 NONSENSE += [
     b"\x80\x09N.", b"\x80\x04\x95" + struct.pack("<Q", 3) + b"(\x8c\x03abct.",
     b"\x80\x04\x95" + struct.pack("<Q", 30) + b"\x95" + struct.pack("<Q", 3) + b"N" * 30 + b".",
+    b"\x80\x04\x95" + struct.pack("<Q", 9) + b"N." + bytes(7),
     b"\x80\x02cos", b"\x80\x02X\x09\x00\x00\x00ab", b"\x80\x02\x8c\x09ab",
 ]  # fmt: skip
 

@@ -143,6 +143,13 @@ def changed(path, change):
                 new.writestr(name, content)
 
 
+def test_a_file_whose_data_were_never_written_is_not_said_to_have_changed(tmp_path):
+    with torch.serialization.skip_data():
+        torch.save(STATE, tmp_path / "model.pt")
+    (finding,) = verify(tmp_path / "model.pt").damage
+    assert "never written" in finding.problem
+
+
 ABSENT = {
     "no storage": lambda name, data: None if name.endswith("data/0") else data,
     "a shorter storage": lambda name, data: data[:-4] if name.endswith("data/0") else data,

@@ -13,6 +13,7 @@ from course_utils.errors import (
     UnsupportedCheckpointError,
 )
 from course_utils.lessons.models import MLP, DigitsCNN, TiedAutoencoder
+from course_utils.partial import sources
 from course_utils.partial.plan import plan_partial_load
 from course_utils.partial.shapes import keep_rows
 
@@ -493,6 +494,24 @@ def test_a_hook_that_does_more_than_rename_changes_no_plan(harm):
 
     model.register_load_state_dict_pre_hook(hook)
     assert plan_partial_load(model, nn.Linear(2, 2).state_dict()).loaded == ("weight", "bias")
+
+
+def test_a_state_that_holds_itself(source_of):
+    state = {"model": nn.Linear(2, 3).state_dict()}
+    state["model"]["itself"] = state["model"]
+    state["all"] = state
+    model = nn.Linear(2, 3)
+    plan_partial_load(model, source_of(state)).apply()
+    assert same(model.state_dict(), {key: state["model"][key] for key in ("weight", "bias")})
+
+
+def test_mappings_that_multiply_without_end_are_refused(source_of, monkeypatch):
+    monkeypatch.setattr(sources, "MOST", 1000)
+    node = {"w": torch.ones(1)}
+    for _ in range(30):
+        node = {"a": node, "b": node}
+    with pytest.raises(UnsupportedCheckpointError, match="multiply without end"):
+        plan_partial_load(nn.Linear(2, 3), source_of(node))
 
 
 def test_a_module_that_was_pickled_whole_gives_its_weights(tmp_path):
