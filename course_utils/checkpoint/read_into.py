@@ -15,7 +15,7 @@ from course_utils.checkpoint.verified_read import CHUNK, THREADS
 from course_utils.errors import DamagedRecordError
 from course_utils.formats.zip import Record
 
-ALONE = 8 << 20  # bytes
+ALONE = 16 << 20  # bytes that one thread reads about as fast as several, once these are started
 
 _memory = local()
 

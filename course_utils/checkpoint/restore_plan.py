@@ -169,7 +169,7 @@ class Plan:
         ):
             waiting = torch.empty_strided(info.shape, dense(info), dtype=dtype, device=device)
             self._made.add(id(waiting))
-        return self._fill(waiting, node, place + key)
+        return self._put(waiting, info)
 
     def _note(self, names: list[str], place: str, problem: str) -> None:
         self._problems += [f"{place}{name} {problem}" for name in names]
@@ -180,6 +180,10 @@ class Plan:
         if info is None:
             self._problems.append(f"{name} is a {kind_of(node)} in the file, not a tensor")
             return waiting
+        return self._put(waiting, info)
+
+    def _put(self, waiting: Any, info: SavedTensor) -> Any:
+        name = info.name
         if type(waiting) not in _PLAIN_TENSORS or waiting.layout != torch.strided:
             raise NotInPlaceError(f"{name} is a {type(waiting).__name__}, {waiting.layout}")
         if waiting.is_meta:
