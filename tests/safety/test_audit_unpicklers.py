@@ -206,6 +206,7 @@ SEEN = [  # each was judged wrongly once
     b"rancprobe\nRuns\nN}U\x01aK\x01s\x86bom\x94\x8c\x06Random\x94\x93\x94u.",
     b"\x80\x04K\1.K\1cprobe\nrun\n\x85\x93.",
     b"\x80\x02K\1.iprobe\nrun\n.",
+    b"}.N.cprobe\nrun\n)R.",
     b"\x80\x04\x95\x05" + bytes(7) + b"N.N.Ncprobe\nrun\n.",
     b"(K\1\x95\x06" + bytes(7) + b"c\xffprobe\nrun\n.",
     b"\x80\x02K\1.cprobe\nru",
