@@ -4,21 +4,18 @@ CPython's two unpicklers run with everything that is not known to be harmless re
 that records what is done to it; so real attacks are followed to their end, and do nothing.
 """
 
-import contextlib
 import io
 import os
 import pickle
 import random
-import resource
 import time
 import warnings
 import zipfile
-from pathlib import Path
 
 import hostile
 import pytest
 import torch
-from test_audit_fuzz import GLOBALS, MEMO, PLAIN, STACK, random_pickle
+from test_audit_fuzz import GLOBALS, MEMO, PLAIN, STACK, little_memory, random_pickle
 
 from course_utils.formats.allowed import TORCH_ALLOWS
 from course_utils.formats.judge import Verdict, modern_name
@@ -27,7 +24,6 @@ from course_utils.safety import audit
 
 IN_CI = 1500  # pickles
 HARMLESS = {"collections.OrderedDict", "builtins.set", "builtins.complex", "builtins.bytearray"}
-ROOM = 256 << 20  # bytes for an unpickler
 
 
 class Stub:
@@ -159,19 +155,6 @@ def _random_pickle(rng):
     pools = [GLOBALS, PLAIN, STACK, MEMO, CHANGES]
     parts = [rng.choice(rng.choices(pools, [2, 3, 4, 1, 4])[0]) for _ in range(rng.randint(1, 20))]
     return b"\x80" + bytes([rng.choice([2, 4, 5])]) + b"".join(parts) + b"."
-
-
-@contextlib.contextmanager
-def little_memory():
-    """Let nobody take much: CPython makes room for all memo entries up to the largest number."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    most = pages * resource.getpagesize() + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def check(content, folder):
