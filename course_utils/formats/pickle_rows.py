@@ -58,19 +58,26 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
     file.seek(0)
     marked = marked and file.read(1) == b"\x80"
     file.seek(0)
+    waiting: list[Pickle] = []  # of bytes that may yet turn out to be text: "N." is a pickle
     for number in range(MOST_PICKLES):
         start = file.tell()
         content = read_with_arrays(file, start, scan_next(file))
-        whole = content.problem is None and (marked or file.tell() == file.size)
+        ends, at_end = content.problem is None, file.tell() >= file.size
         acts = content.calls or content.changed or content.doubtful
-        if not (whole or acts or (marked and not number)):
-            if number:  # text, or tensors; whoever asks for one more pickle reads it as one
+        if not (acts or (ends and (marked or at_end)) or (marked and not number)):
+            if ends:
+                waiting.append(content)
+                continue
+            if marked:  # text, or tensors; whoever asks for one more pickle reads it as one
                 _mention_rest(file.size - start, content, where, evidence)
-            return number > 0
-        evidence.judge(content, f"{where}pickle")
-        if content.persistent:
-            evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
-        if content.problem or file.tell() >= file.size:
+            return marked
+        marked = True
+        for found in (*waiting, content):
+            evidence.judge(found, f"{where}pickle")
+            if found.persistent:
+                evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
+        waiting.clear()
+        if not ends or at_end:
             return True
     unread = f"holds more than {MOST_PICKLES:,} pickles: the rest is not read, and may run code"
     evidence.no_checkpoint(where, unread)

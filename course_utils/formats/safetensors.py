@@ -58,7 +58,7 @@ def read_header(source: Source) -> Header:
 
     Raises:
         MalformedHeaderError: says what is wrong with it.
-        UnknownDtypeError: nothing is wrong, but a tensor's description is newer than this reader.
+        UnknownDtypeError: nothing is wrong, but a dtype is newer than this reader.
     """
     length = int.from_bytes(source.read_at(0, 8), "little")
     if source.size < 8 or not 2 <= length <= LONGEST:

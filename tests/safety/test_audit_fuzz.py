@@ -5,9 +5,11 @@ import io
 import os
 import pickle
 import random
+import resource
 import time
 import warnings
 import zipfile
+from pathlib import Path
 
 import hostile
 import probe
@@ -40,6 +42,7 @@ STACK = [b"R", b"\x81", b"b", b"o", b"\x85", b"\x86", b"\x87", b"t", b"l", b"d",
          b"iprobe\nrun\n", b"."]  # fmt: skip
 MEMO = [op + bytes([n]) for op in (b"q", b"h") for n in range(3)]
 
+ROOM = 256 << 20  # bytes for an unpickler
 SECONDS = 20  # of computing: a hang, where a thousandth of a second is usual
 
 
@@ -71,6 +74,19 @@ def random_file(rng):
     return bytes(data)
 
 
+@contextlib.contextmanager
+def little_memory():
+    """Let nobody take much: CPython makes room for all memo entries up to the largest number."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def check(data, folder):
     """Audit a file and load it in every way; what runs code must not be called plain data."""
     path = folder / "file.pt"
@@ -83,14 +99,13 @@ def check(data, folder):
         assert found.verdict is Verdict.PLAIN_DATA
     assert time.process_time() - start < SECONDS, "too long for so small a file"
     assert probe.calls == before, "load_untrusted ran code"
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), little_memory():
         pickle.loads(data)
-    if found.verdict is Verdict.PLAIN_DATA:
-        # Safe enough to do here: had the verdict been wrong, the probe would show it.
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), little_memory():
+        if found.verdict is Verdict.PLAIN_DATA:
+            # Safe enough to do here: had the verdict been wrong, the probe would show it.
             torch.load(path, weights_only=False)
-    else:
-        with contextlib.suppress(Exception):
+        else:
             Unpickler(pickle_in(data)).load()
     if probe.calls > before:
         # Damaged: a zip file that two programs may read differently is not looked into.

@@ -4,21 +4,18 @@ CPython's two unpicklers run with everything that is not known to be harmless re
 that records what is done to it; so real attacks are followed to their end, and do nothing.
 """
 
-import contextlib
 import io
 import os
 import pickle
 import random
-import resource
 import time
 import warnings
 import zipfile
-from pathlib import Path
 
 import hostile
 import pytest
 import torch
-from test_audit_fuzz import GLOBALS, MEMO, PLAIN, STACK, random_pickle
+from test_audit_fuzz import GLOBALS, MEMO, PLAIN, STACK, little_memory, random_pickle
 
 from course_utils.formats.allowed import TORCH_ALLOWS
 from course_utils.formats.judge import Verdict, modern_name
@@ -27,7 +24,6 @@ from course_utils.safety import audit
 
 IN_CI = 1500  # pickles
 HARMLESS = {"collections.OrderedDict", "builtins.set", "builtins.complex", "builtins.bytearray"}
-ROOM = 256 << 20  # bytes for an unpickler
 
 
 class Stub:
@@ -161,19 +157,6 @@ def _random_pickle(rng):
     return b"\x80" + bytes([rng.choice([2, 4, 5])]) + b"".join(parts) + b"."
 
 
-@contextlib.contextmanager
-def little_memory():
-    """Let nobody take much: CPython makes room for all memo entries up to the largest number."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    most = pages * resource.getpagesize() + ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-
-
 def check(content, folder):
     """Compare verdicts with what the unpicklers do; return whether they did what is forbidden."""
     plain, archive = folder / "file.pkl", folder / "file.pt"
@@ -194,7 +177,8 @@ def _compared(path, content, pickles):
     said = path.name, verdict, content, done
     assert not done or verdict is not Verdict.PLAIN_DATA, said
     assert not acts or verdict is not Verdict.NOT_A_CHECKPOINT, said
-    if any(name.startswith(("os.", "sys.")) for name in acts):
+    # What follows a pickle that contradicts itself is not read, and the file is called damaged.
+    if pickles == 1 and any(name.startswith(("os.", "sys.")) for name in acts):
         assert verdict is Verdict.WOULD_RUN_CODE, said
     return bool(done)
 
@@ -206,6 +190,7 @@ SEEN = [  # each was judged wrongly once
     b"rancprobe\nRuns\nN}U\x01aK\x01s\x86bom\x94\x8c\x06Random\x94\x93\x94u.",
     b"\x80\x04K\1.K\1cprobe\nrun\n\x85\x93.",
     b"\x80\x02K\1.iprobe\nrun\n.",
+    b"}.N.cprobe\nrun\n)R.",
     b"\x80\x04\x95\x05" + bytes(7) + b"N.N.Ncprobe\nrun\n.",
     b"(K\1\x95\x06" + bytes(7) + b"c\xffprobe\nrun\n.",
     b"\x80\x02K\1.cprobe\nru",
