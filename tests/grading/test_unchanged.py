@@ -17,6 +17,7 @@ FILES = {
     "course/secret_seed": "7",
     "course/gradebook.db": "points",
     "course/grades.csv": "table",
+    "course/names.csv": "pseudonyms",
     "course/release/01/01.ipynb": "released",
     "course/results/x.json": "result",
     "course/feedback/ada/01/01.html": "page",

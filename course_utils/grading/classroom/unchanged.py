@@ -21,8 +21,8 @@ from course_utils.grading.limits import Limits
 
 PACKAGE = Path(__file__).parents[2]
 BOOK = "gradebook.db"
-PARTS = ("nbgrader_config.py", "secret_seed", "grades.csv", "release", "submitted", "autograded",
-         "results", "feedback")  # fmt: skip
+PARTS = ("nbgrader_config.py", "secret_seed", "names.csv", "grades.csv", "release", "submitted",
+         "autograded", "results", "feedback")  # fmt: skip
 OTHERS = ("nbgrader", "nbconvert", "torch")
 
 
