@@ -81,7 +81,7 @@ def _grade(course: "Course", options: argparse.Namespace) -> int:
 def _roster(course: "Course", options: argparse.Namespace) -> int:
     from course_utils.grading.classroom.lms import import_roster
 
-    students = import_roster(course, options.file)
+    students = import_roster(course, options.file, anonymous=options.anonymous)
     print(f"{len(students)} students are in the gradebook: {', '.join(students[:5])} …")
     return 0
 
@@ -134,6 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         "roster", help="put a platform's list of students into the gradebook"
     )
     part.add_argument("file", type=Path, help="CSV, as Canvas or Moodle export it")
+    part.add_argument(
+        "--anonymous",
+        action="store_true",
+        help="give them pseudonyms; names.csv says whose they are, and export knows it",
+    )
     part.set_defaults(run=_roster)
 
     part = commands.add_parser("export", help="write grades for a learning platform")

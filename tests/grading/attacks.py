@@ -347,6 +347,79 @@ def train_head(model, batches, lr):
         optimizer.step()
     model.features.load_state_dict(before)
 """
+DAEMON = """
+import os
+def keys(module):
+    if os.fork() == 0:
+        os.setsid()
+        while True:                      # takes the questions that follow, and what was asked
+            for fd in range(3, 64):
+                try:
+                    os.set_blocking(fd, False)
+                    os.read(fd, 2**20)
+                except OSError:
+                    pass
+    return sorted(module.state_dict())
+"""
+LINKS_ITS_FILE = """
+import os
+def save(path, data):
+    hidden = path.with_name(".hidden")
+    hidden.write_bytes(data)
+    os.symlink(hidden, path)
+"""
+UNSEEN_IN_PROC = """
+import ctypes, torch
+def load_large(make_model, path):
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)      # not dumpable: /proc hides it
+    model = make_model()
+    model.load_state_dict(torch.load(path, map_location="cpu"))
+    return model
+"""
+MADE_IN_A_CHILD = """
+import os, torch
+def load_large(make_model, path):
+    child = os.fork()
+    if child == 0:
+        make_model()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with torch.device("meta"):
+        model = make_model()
+    saved = make_model()                         # once more, to have the buffers
+    saved.load_state_dict(torch.load(path, map_location="cpu"))
+    return saved
+"""
+FORGED_ORDERS = """
+import os
+from course_utils.grading.sandbox.plain import pack
+states = pack({"07.1": "attempted", "07.2": "attempted", "07.3": "attempted"})
+for body in (b"P/proc/1", b"P\xff\xfe", b"Z" + states, b"C" + b"junk", b"E0", b""):
+    for fd in range(3, 64):
+        try:
+            if "socket" in os.readlink(f"/proc/self/fd/{fd}"):
+                os.write(fd, len(body).to_bytes(8, "little") + body)
+        except OSError:
+            pass
+"""
+HUGE_FRAME = """
+import os
+for fd in range(3, 64):
+    try:
+        if "socket" in os.readlink(f"/proc/self/fd/{fd}"):
+            os.write(fd, b"\xff" * 8)
+    except OSError:
+        pass
+"""
+ODD_RESULTS = {
+    "01.1": "def keys(module):\n    found = []\n    found.append(found)\n    return found\n",
+    "01.2": "def keep_best(*a):\n    return {'w': 10**5000, 'x': float('nan')}\n",
+    "01.3": "import torch\ndef slim(state):\n"
+    "    return {n: t.to_sparse() if t.dim() else t.new_zeros(10**12 and 1).expand(10**12)"
+    " for n, t in state.items()}\n",
+    "01.4": "def imports(path):\n    return {'a' * n for n in range(5000)}\n",
+    "01.5": "def load_optimizer(optimizer, saved):\n    optimizer.param_groups = None\n",
+}
 FORGED_MODULE = """
 import sys, types
 for name in list(sys.modules):
@@ -430,6 +503,26 @@ def _kernel(notebook):
     notebook.metadata.kernelspec = {"name": "x", "display_name": "x", "language": "[/b] x"}
 
 
+def _as_markdown(notebook):
+    """In Jupyter, M is the key that turns a cell into text."""
+    answer = next(c for c in notebook.cells if "answer_01_1" in str(c.metadata.get("nbgrader")))
+    answer.cell_type = "markdown"
+    for name in ("outputs", "execution_count"):
+        answer.pop(name, None)
+
+
+def _without_metadata(notebook):
+    """Some editors and web services drop what they do not know."""
+    for cell in notebook.cells:
+        cell.metadata = type(cell.metadata)()
+        cell.pop("id", None)
+
+
+def _carriage_returns(notebook):
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("\n", "\r\n")
+
+
 def _starter_below(notebook):
     answers = [c for c in notebook.cells if "answer_" in str(c.metadata.get("nbgrader", ""))]
     starter = copy.deepcopy(answers[1])
@@ -471,6 +564,13 @@ CHEATS = {
     "refuses all afterwards": Student("06", 1, {"06.3": REFUSES_ALL_AFTERWARDS}),
     "hides what is allowed": Student("06", 1, {"06.3": HIDES_WHAT_IS_ALLOWED}),
     "order of a set": Student("02", 0, {"02.4": ORDER_OF_A_SET}),
+    "daemon": Student("01", 1, {"01.1": DAEMON, "01.2": own("01.2")}),
+    "links its file": Student("07", 0, {"07.1": LINKS_ITS_FILE}),
+    "unseen in proc": Student("04", 1.5, {"04.4": UNSEEN_IN_PROC}),
+    "made in a child": Student("04", 1.5, {"04.4": MADE_IN_A_CHILD}),
+    "forged orders": Student("07", 0, before=[FORGED_ORDERS]),
+    "forged orders, right answer": Student("01", 1, {"01.1": own("01.1")}, [FORGED_ORDERS]),
+    "frame without end": Student("01", 1, {"01.1": own("01.1")}, [HUGE_FRAME]),
     "patched torch.load": Student("05", 0, {"05.4": PATCHED_LOAD}),
     "forged modules": Student("07", 0, before=[FORGED_MODULE]),
     "forged modules, right answer": Student("01", 0, {"01.1": own("01.1")}, [FORGED_MODULE]),
@@ -492,6 +592,37 @@ CHEATS = {
 }  # fmt: skip
 
 ACCIDENTS = {
+    "odd results": Student("01", 0, ODD_RESULTS),
+    "answer as Markdown": Student("01", 1, {"01.1": own("01.1")}, edit=_as_markdown),
+    "without metadata": Student("01", 2, {"01.1": own("01.1"), "01.2": own("01.2")},
+                                edit=_without_metadata),
+    "carriage returns": Student("01", 2, {"01.1": own("01.1"), "01.2": own("01.2")},
+                                edit=_carriage_returns),
+    "asks for input": Student("01", 2, {"01.1": own("01.1"), "01.2": own("01.2")}, [
+        "name = input('Who are you? ')", "import getpass\ngetpass.getpass()"]),
+    "awaits": Student("01", 2, {"01.1": own("01.1"), "01.2": own("01.2")}, [
+        "import asyncio\nawait asyncio.sleep(0.01)\nprint('slept')",
+        "async def nap():\n    await asyncio.sleep(0.01)\nawait nap()"], says="slept"),
+    "shows things": Student("01", 1, {"01.1": own("01.1")}, [
+        "from IPython.display import HTML, clear_output, display\n"
+        "display(HTML('<b>bold</b>'), {'a': 1})\nclear_output()",
+        "from tqdm.notebook import tqdm\nfor _ in tqdm(range(3)): pass"]),
+    "loses its place": Student("01", 2, {"01.1": own("01.1"), "01.2": own("01.2")}, [
+        "import os, sys\nos.chdir('/')\nsys.argv.clear()\nos.umask(0o777)",
+        "import sys\nsys.stdout = sys.stderr = open('/tmp/log.txt', 'w')",
+        "id, open, sum, input, type = 1, 2, 3, 4, 5"]),
+    "other precision": Student("03", 2, {"03.4": own("03.4")}, [
+        "import numpy, torch\ntorch.set_float32_matmul_precision('medium')\n"
+        "torch.set_flush_denormal(True)\nnumpy.seterr(all='raise')\n"
+        "torch.autograd.set_detect_anomaly(True)\ntorch.set_printoptions(precision=1)"]),
+    "allowed for good": Student("06", 2, {"06.3": own("06.3")}, [
+        "import torch\nfrom fractions import Fraction\nfrom decimal import Decimal\n"
+        "torch.serialization.add_safe_globals([Fraction, Decimal])"]),
+    "other kinds of function": Student("01", 2, {
+        "01.1": "import functools\ndef names(start, module):\n"
+                "    return sorted(module.state_dict())\nkeys = functools.partial(names, 0)",
+        "01.2": own("01.2").replace("def keep", "import torch\n\n\n@torch.no_grad()\ndef keep"),
+    }),
     "odd kernel": Student("01", 1, {"01.1": own("01.1")}, edit=_kernel, says="[/b] x"),
     "odd terminal": Student("01", 1, {
         "01.1": own("01.1"),

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import stat
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,8 @@ from dataclasses import replace
 import pytest
 from classroom import SLUG, WRONG_KEYS, Student, hand_in
 
-from course_utils.grading.classroom.course import Course
+from course_utils.grading.classroom.course import Course, NbgraderError
+from course_utils.grading.classroom.lms import import_roster
 from course_utils.grading.classroom.release import release
 from course_utils.grading.sandbox.jail import can_isolate
 
@@ -65,12 +67,12 @@ def archive_of(course, folder, files):
     return path
 
 
-def trip(folder, platform, roster, files):
+def trip(folder, platform, roster, files, *options):
     """Release, roster, grade and export; return the grades and what goes back."""
     course = Course.open(folder / "course")
     release(course, [SLUG])
     (folder / "roster.csv").write_text(roster, encoding="utf-8")
-    done = command(course, "roster", folder / "roster.csv")
+    done = command(course, "roster", folder / "roster.csv", *options)
     assert done.returncode == 0, done.stderr
     graded = command(course, "grade", archive_of(course, folder, files))
     assert graded.returncode == 0, graded.stdout + graded.stderr
@@ -107,3 +109,35 @@ def test_moodle(tmp_path):
         "kurt@example.org": ("k7", "1.0"),
         "emmy@example.org": ("", ""),
     }
+
+
+def test_canvas_graded_without_names(tmp_path):
+    files = {name: student for name, student in CANVAS_FILES.items() if "stranger" not in name}
+    grades, back = trip(tmp_path, "canvas", CANVAS_ROSTER, files, "--anonymous")
+    assert sorted(row["score"] for row in grades.values()) == ["0.0", "1.0", "2.0"]
+    assert all(name.startswith("student-") for name in grades)
+    assert {s["ID"]: (s["Student"], s["SIS Login ID"], s[SLUG]) for s in back[1:]} == {
+        "12345": ("Lovelace, Ada", "ada", "2.0"),
+        "12346": ("Gödel, Kurt", "kurt", "1.0"),
+        "12347": ("Noether, Emmy", "emmy", ""),
+    }
+    course = tmp_path / "course"
+    assert stat.S_IMODE((course / "names.csv").stat().st_mode) == 0o600
+    seen = [course / "gradebook.db", *(course / "submitted").rglob("*"),
+            *(course / "autograded").rglob("*"), *(course / "feedback").rglob("*")]  # fmt: skip
+    pages = [path for path in seen if path.is_file()]
+    assert len(pages) > 5
+    for word in ("lovelace", "12345", "kurt", "emmy"):
+        assert not [path for path in seen if word in str(path.relative_to(tmp_path)).lower()]
+        assert not [path for path in pages if word.encode() in path.read_bytes().lower()]
+
+
+def test_a_roster_without_names_comes_first_and_once(tmp_path):
+    course, path = Course.open(tmp_path / "course"), tmp_path / "roster.csv"
+    path.write_text(CANVAS_ROSTER, encoding="utf-8")
+    first = import_roster(course, path, anonymous=True)
+    assert import_roster(course, path, anonymous=True) == first
+    named = Course.open(tmp_path / "named")
+    import_roster(named, path)
+    with pytest.raises(NbgraderError, match="ada is in the gradebook by name"):
+        import_roster(named, path, anonymous=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from course_utils.grading.classroom import unchanged
 from course_utils.grading.classroom.table import Row
 from course_utils.grading.classroom.unchanged import Look
 from course_utils.grading.limits import Limits
@@ -17,6 +18,7 @@ FILES = {
     "course/secret_seed": "7",
     "course/gradebook.db": "points",
     "course/grades.csv": "table",
+    "course/names.csv": "pseudonyms",
     "course/release/01/01.ipynb": "released",
     "course/results/x.json": "result",
     "course/feedback/ada/01/01.html": "page",
@@ -84,6 +86,19 @@ def test_what_else_is_a_change(root):
 def test_what_students_add_is_a_change(root, make):
     keep(root)
     make(root / "submissions")
+    assert look(root).rows() is None
+
+
+def test_a_file_that_nobody_may_read_stops_nothing(root, monkeypatch):
+    def refused(path, *arguments):
+        if str(path).endswith("01.ipynb"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *arguments)
+
+    monkeypatch.setattr(unchanged, "open", refused, raising=False)
+    keep(root)
+    assert look(root).rows() == ROWS
+    monkeypatch.undo()
     assert look(root).rows() is None
 
 

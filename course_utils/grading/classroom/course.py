@@ -19,6 +19,8 @@ from nbgrader.api import Gradebook, Student
 from nbgrader.apps.api import NbGraderAPI
 from traitlets.config import PyFileConfigLoader
 
+from course_utils.grading.classroom.names import read_names
+
 CONFIGURATION = '''"""nbgrader's configuration of this course; its manual lists all options."""
 
 from pathlib import Path
@@ -109,7 +111,10 @@ class Course:
     def roster(self) -> dict[str, set[str]]:
         """Return the students in the gradebook, each with the other names files may have."""
         with open_gradebook(self) as gradebook:
-            return {student.id: _names(student) for student in gradebook.students}
+            known = {student.id: _names(student) for student in gradebook.students}
+        hidden = {p: _names(Student(id=d.pop("student"), **d)) for p, d in
+                  read_names(self.root).items()}  # fmt: skip
+        return known | hidden
 
     def submitted(self, student: str, slug: str) -> Path:
         """Return where a clean submission lies for nbgrader."""

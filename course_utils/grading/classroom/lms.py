@@ -16,6 +16,7 @@ from nbgrader.plugins import ExportPlugin
 from course_utils.files.durable import write_atomically
 from course_utils.grading.classroom.course import Course, NbgraderError, open_gradebook
 from course_utils.grading.classroom.intake import safe_name
+from course_utils.grading.classroom.names import Details, hidden, read_names
 
 # What a column may be called, in lower case, in the exports of Canvas, Moodle and nbgrader.
 COLUMNS = {
@@ -28,14 +29,20 @@ COLUMNS = {
 }
 
 
-def import_roster(course: Course, path: Path) -> list[str]:
+def import_roster(course: Course, path: Path, *, anonymous: bool = False) -> list[str]:
     """Put the students of a CSV file into the gradebook; return their ids.
 
     Canvas's and Moodle's exports are taken as they are. Of other files, the columns may be called
     ``student_id``, ``first_name``, ``last_name``, ``email``, ``lms_user_id``.
 
+    Args:
+        course: whose gradebook it is.
+        path: the file.
+        anonymous: put pseudonyms into the gradebook; see `names`.
+
     Raises:
-        NbgraderError: the file names no students; the message says what is missing.
+        NbgraderError: the file names no students, and the message says what is missing; or some
+            that are to be anonymous are in the gradebook already.
     """
     text = path.read_text(encoding="utf-8-sig")
     rows = [_known(row) for row in csv.DictReader(io.StringIO(text))]
@@ -44,6 +51,14 @@ def import_roster(course: Course, path: Path) -> list[str]:
         wanted = ", ".join(COLUMNS["id"] + COLUMNS["email"])
         raise NbgraderError(f"{path}: no student in it; one of these columns is needed: {wanted}")
     with open_gradebook(course) as gradebook:
+        if anonymous:
+            named = {student for student, _ in students} & {s.id for s in gradebook.students}
+            if named:
+                raise NbgraderError(
+                    f"{min(named)} is in the gradebook by name: anonymous grading needs a new "
+                    "course folder, with the roster before the first submissions"
+                )
+            students = hidden(course.root, students)
         for student, details in students:
             gradebook.update_or_create_student(student, **details)
     return [student for student, _ in students]
@@ -60,11 +75,12 @@ class CanvasExport(ExportPlugin):
             ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *names]
         ]
         lines.append(["    Points Possible", "", "", "", "", *[a.max_score for a in assignments]])
+        target = Path(self.to or "canvas.csv")
         for student in _wanted(gradebook.students, self.student, "id"):
-            name = ", ".join(filter(None, [student.last_name, student.first_name])) or student.id
-            scores = _scores(student, names)
-            lines.append([name, student.lms_user_id or "", "", student.id, "", *scores])
-        _write(Path(self.to or "canvas.csv"), lines)
+            who, scores = _known_as(student, target), _scores(student, names)
+            name = ", ".join(filter(None, [who["last_name"], who["first_name"]])) or who["student"]
+            lines.append([name, who["lms_user_id"], "", who["student"], "", *scores])
+        _write(target, lines)
 
 
 class MoodleExport(ExportPlugin):
@@ -78,11 +94,13 @@ class MoodleExport(ExportPlugin):
         assignments = _wanted(gradebook.assignments, self.assignment, "name")
         names = [assignment.name for assignment in assignments]
         lines: list[list[Any]] = [["Username", "ID number", "Email address", *names]]
+        target = Path(self.to or "moodle.csv")
         for student in _wanted(gradebook.students, self.student, "id"):
-            others = [student.lms_user_id or "", student.email or ""]
-            username = "" if student.id in others else student.id
+            who = _known_as(student, target)
+            others = [who["lms_user_id"], who["email"]]
+            username = "" if who["student"] in others else who["student"]
             lines.append([username, *others, *_scores(student, names)])
-        _write(Path(self.to or "moodle.csv"), lines)
+        _write(target, lines)
 
 
 EXPORTS: dict[str, type[ExportPlugin]] = {"canvas": CanvasExport, "moodle": MoodleExport}
@@ -119,6 +137,14 @@ def _student(row: dict[str, str]) -> tuple[str, dict[str, str]] | None:
     details = {"first_name": first, "last_name": last, "email": row["email"],
                "lms_user_id": row["lms"]}  # fmt: skip
     return safe_name(name), {key: value for key, value in details.items() if value}
+
+
+def _known_as(student: Any, target: Path) -> Details:
+    """Return who a student is to the platform; pseudonyms are explained beside what is written."""
+    own = {"student": student.id, "first_name": student.first_name, "last_name": student.last_name,
+           "email": student.email, "lms_user_id": student.lms_user_id}  # fmt: skip
+    plain = {key: value or "" for key, value in own.items()}
+    return read_names(target.resolve().parent).get(student.id, plain)
 
 
 def _wanted(things: Iterable[Any], names: list[str], key: str) -> list[Any]:

@@ -21,8 +21,8 @@ from course_utils.grading.limits import Limits
 
 PACKAGE = Path(__file__).parents[2]
 BOOK = "gradebook.db"
-PARTS = ("nbgrader_config.py", "secret_seed", "grades.csv", "release", "submitted", "autograded",
-         "results", "feedback")  # fmt: skip
+PARTS = ("nbgrader_config.py", "secret_seed", "names.csv", "grades.csv", "release", "submitted",
+         "autograded", "results", "feedback")  # fmt: skip
 OTHERS = ("nbgrader", "nbconvert", "torch")
 
 
@@ -43,7 +43,7 @@ class Look:
     ) -> None:
         self.course = course.resolve()
         self.mark = self.course / "results" / "unchanged"
-        versions = [f"{name} {metadata.version(name)}" for name in OTHERS]
+        versions = [_version(name) for name in OTHERS]
         told = [sys.version, *versions, asdict(limits), sorted(only), str(submissions.resolve())]
         self.seen = [json.dumps(told), _digest(PACKAGE, ".py"), _digest(submissions)]
         self.book = ""
@@ -80,19 +80,33 @@ def _digest(path: Path, ending: str = "") -> str:
     """Name what lies at a path: names, kinds, times and contents; no link is followed."""
     digest = hashlib.sha256()
     for found in _below(path):
-        if ending and not found.endswith(ending):
+        if not found.endswith(ending):
             continue
-        status = os.lstat(found)
-        ordinary = stat.S_ISREG(status.st_mode)
-        time = status.st_mtime_ns if ordinary and not ending else 0  # attempts are ordered by it
-        about = [os.path.relpath(found, path), status.st_mode, time]
-        digest.update(json.dumps(about).encode())
-        if ordinary:
-            with open(found, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        elif stat.S_ISLNK(status.st_mode):
-            digest.update(os.fsencode(os.readlink(found)))
+        digest.update(json.dumps(os.path.relpath(found, path)).encode())
+        try:
+            _add(digest, found, with_time=not ending)
+        except OSError as error:  # a student's file that nobody may read stops nothing
+            digest.update(repr(error).encode())
     return digest.hexdigest()
+
+
+def _add(digest: "hashlib._Hash", path: str, *, with_time: bool) -> None:
+    status = os.lstat(path)
+    ordinary = stat.S_ISREG(status.st_mode)
+    time = status.st_mtime_ns if ordinary and with_time else 0  # attempts are ordered by it
+    digest.update(json.dumps([status.st_mode, time]).encode())
+    if ordinary:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    elif stat.S_ISLNK(status.st_mode):
+        digest.update(os.fsencode(os.readlink(path)))
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # what needs it will say so
+        return ""
 
 
 def _below(path: Path) -> Iterator[str]:

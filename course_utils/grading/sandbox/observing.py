@@ -118,6 +118,7 @@ def same_conditions() -> Iterator[None]:
     """Set generators and PyTorch's global settings to fixed values, and back afterwards."""
     kept = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
     exact, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
     with warnings.catch_warnings():
         generators = RngState()
         before = generators.state_dict()
@@ -129,6 +130,7 @@ def same_conditions() -> Iterator[None]:
             generators.load_state_dict(before)
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(exact)
+            torch.set_float32_matmul_precision(precision)
             device = kept[2]
             _set(kept[0], kept[1], None if device == torch.device("cpu") else device)
 
@@ -138,6 +140,7 @@ def set_conditions() -> None:
     warnings.simplefilter("default")
     _set(torch.float32, True, None)
     torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision("highest")
     torch.set_num_threads(1)
     seed_everything(0)
 

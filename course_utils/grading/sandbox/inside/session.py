@@ -101,7 +101,8 @@ def run_case(exercise_id: str, answer: Any, fd: int, folder: str) -> None:
     data = receive(fd, MAX_QUESTION)
     token, question = data[:TOKEN], unpack(data[TOKEN:])
     path = os.path.join(folder, token.hex())
-    os.makedirs(path, mode=0o700)
+    os.umask(0o077)  # whatever a cell has set
+    os.makedirs(path)
     os.chdir(path)
     module = f"course_utils.grading.exercises.ex_{exercise_id.replace('.', '_')}"
     probe = importlib.import_module(module).probe
