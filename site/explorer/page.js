@@ -17,6 +17,7 @@ function say(text, kind = "") {
 
 const supported = typeof WebAssembly === "object" && typeof Worker === "function" && location.protocol !== "file:";
 const reader = supported ? new Reader((state, reason) => {
+  if (state === "ready") document.documentElement.dataset.python = reason;
   if (state === "ready" && $("status").textContent === STARTING) say("Ready.");
   if (state === "failed") say(`Python could not be started: ${reason}. The command does the same: ckpt inspect FILE`, "bad");
 }) : null;

@@ -16,7 +16,7 @@ export class Reader {
   }
 
   #take(data) {
-    if (data.ready) return this.onState("ready");
+    if (data.ready) return this.onState("ready", data.woke ? "woke" : "began");
     if (data.failed) return this.onState("failed", data.failed);
     const asked = this.#waiting.get(data.id);
     if (!asked) return;

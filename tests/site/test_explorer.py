@@ -344,6 +344,77 @@ def test_once_opened_it_works_without_a_network(chromium, address, tmp_path):
     explorer.context.close()
 
 
+PICTURE = "caches.open('checkpoint-explorer-python').then((cache) => cache.keys())"
+
+
+def again(explorer):
+    """Open the page once more; return how its Python started."""
+    explorer.page.reload()
+    explorer.wait("Ready.")
+    return explorer.page.evaluate("document.documentElement.dataset.python")
+
+
+def test_the_next_use_wakes_from_the_first(chromium, address, tmp_path):
+    """A picture of Python's memory is kept; what woke from it reads as what began."""
+    explorer = Explorer(chromium, address)
+    write(tmp_path / "a.pt", "run")
+    explorer.open(tmp_path / "a.pt")  # what was read after the start is not in the picture
+    explorer.page.wait_for_function(f"{PICTURE}.then((found) => found.length === 1)")
+    assert again(explorer) == "woke"
+    for command in ("inspect", "audit"):
+        explorer.open(tmp_path / "a.pt")
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, "a.pt")
+    explorer.press("#verify")
+    explorer.press("#doctor")
+    for command in ("verify", "doctor"):
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, "a.pt")
+    explorer.context.close()
+
+
+SPOILED = {
+    "empty": "new Uint8Array(0)",
+    "cut": "bytes.slice(0, bytes.length / 2)",
+    "of another build": "bytes.fill(7, 16, 48)",
+    "nothing but zeros": "bytes.fill(0, 4096)",
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_picture_that_does_not_wake_is_made_anew(chromium, address, tmp_path, how):
+    explorer = Explorer(chromium, address)
+    explorer.page.wait_for_function(f"{PICTURE}.then((found) => found.length === 1)")
+    explorer.page.evaluate(f"""async () => {{
+        const cache = await caches.open("checkpoint-explorer-python"), [name] = await cache.keys();
+        const bytes = new Uint8Array(await (await cache.match(name)).arrayBuffer());
+        await cache.put(name, new Response({SPOILED[how]}));
+    }}""")
+    assert again(explorer) == "began"
+    write(tmp_path / "a.pt", "weights")
+    explorer.open(tmp_path / "a.pt")
+    assert explorer.copied("inspect JSON") == printed(tmp_path, "inspect", "a.pt")
+    explorer.page.wait_for_function(f"{PICTURE}.then((found) => found.length === 1)")
+    assert again(explorer) == "woke"
+    explorer.context.close()
+
+
+def test_without_a_cache_python_begins_each_time(chromium, address):
+    """As where the page comes without https, or the browser keeps nothing."""
+    context = chromium.new_context(service_workers="block")
+    context.route(
+        "**/python.js",
+        lambda route: route.fulfill(
+            body="delete self.CacheStorage.prototype.open;" + route.fetch().text(),
+            content_type="text/javascript",
+        ),
+    )
+    page = context.new_page()
+    for _ in range(2):
+        page.goto(f"{address}/explorer/index.html")
+        page.locator("#status", has_text="Ready.").wait_for(timeout=PATIENCE)
+        assert page.evaluate("document.documentElement.dataset.python") == "began"
+    context.close()
+
+
 def test_without_webassembly_the_command_is_named(chromium, address):
     context = chromium.new_context()
     context.add_init_script("Object.defineProperty(window, 'WebAssembly', { value: undefined })")
