@@ -43,7 +43,7 @@ self.onmessage = async ({ data }) => {
   } catch (error) {
     // Python's memory cannot be trusted after an error that is none of Python's, nor what it woke from.
     await forget();
-    self.postMessage({ id: data.id, error: String(error?.message ?? error).slice(-2000), dead: true });
+    self.postMessage({ id: data.id, error: String(error?.message ?? error).slice(-2000), kind: error?.name, dead: true });
   }
 };
 started.then((woke) => self.postMessage({ ready: true, woke }), (error) => self.postMessage({ failed: String(error) }));
