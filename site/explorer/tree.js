@@ -89,7 +89,7 @@ export class Tree {
     if (folder) row.setAttribute("aria-expanded", String(this.#open.has(node)));
     const sign = folder ? (this.#open.has(node) ? "▾ " : "▸ ") : "  ";
     const shared = entry?.shared_with ? `  = ${entry.shared_with}` : "";
-    const cells = [`${"  ".repeat(level - 1)}${sign}${visible(node.part) || '""'}${visible(shared)}`,
+    const cells = [`${indent(level)}${sign}${visible(node.part) || '""'}${visible(shared)}`,
       entry?.shape ? `[${entry.shape.join(", ")}]` : visible(entry?.value ?? ""), entry?.dtype ?? "",
       folder || entry?.bytes !== undefined ? (entry?.bytes ?? node.bytes).toLocaleString("en") : ""];
     row.append(...cells.map((text, i) => element("span", { role: "gridcell", class: i === 3 ? "number" : "" }, text)));
@@ -134,6 +134,9 @@ export class Tree {
     return at;
   }
 }
+
+/** Deep levels are told by their number: indented, their names would leave the page. */
+const indent = (level) => (level <= 5 ? "  ".repeat(level - 1) : `${"  ".repeat(3)}${level} `);
 
 /** Write out what ends a line or turns the order of letters, so that no name looks like another. */
 export function visible(text) {
