@@ -10,10 +10,11 @@ READY := $(VENV)/.ready
 SITE := $(VENV)/.site
 NPM := site/node_modules/.package-lock.json
 WASM := build/wasm/.ready
+SAMPLE := tests/data/build_0_1/plain.pt
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build site run test-browser test-site wasm test-wasm torture matrix census bench release grade formgrader lint constraints
+.PHONY: learn test build site run test-browser test-site wasm test-wasm torture matrix census bench wheel release grade formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -54,6 +55,15 @@ census: $(READY)
 
 bench: $(READY)
 	$(RUN) -m benchmarks
+
+# What would be published, installed where nothing else is: it has to read a file.
+wheel:
+	rm -rf build/wheel
+	$(PYTHON) -m venv build/wheel/tools && build/wheel/tools/bin/pip install -q build twine
+	build/wheel/tools/bin/python -m build -q --outdir build/wheel/dist .
+	build/wheel/tools/bin/twine check --strict build/wheel/dist/*
+	$(PYTHON) -m venv build/wheel/empty && build/wheel/empty/bin/pip install -q build/wheel/dist/*.whl
+	cd build/wheel && empty/bin/ckpt --version && empty/bin/ckpt inspect $(CURDIR)/$(SAMPLE)
 
 release: $(READY)
 	$(RUN) -m course_utils.grading --course=$(COURSE) release $(LESSONS)

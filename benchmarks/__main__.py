@@ -3,6 +3,7 @@
 from benchmarks import (
     blocking,
     command,
+    explorer,
     grading,
     listing,
     loading,
@@ -17,6 +18,7 @@ loading.main(list(STATES))
 restoring.main(list(STATES))
 listing.main()
 command.main()
+explorer.main()
 blocking.main()
 memory.main()
 grading.main()

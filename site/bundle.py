@@ -16,6 +16,7 @@ SERVED = (
 WINGS = ("formats", "files", "ckpt", "safety")  # what runs without torch
 PAGE = (
     "index.html", "style.css", "page.js", "reader.js", "tree.js", "map.js", "words.js", "worker.js",
+    "python.js",
 )  # fmt: skip
 
 

@@ -40,3 +40,12 @@ html_show_copyright = False
 html_theme_options = {"source_repository": REPOSITORY} if REPOSITORY else {}
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def setup(app):
+    """Leave out what Python itself says of a named tuple's fields."""
+
+    def skip(app, what, name, member, skip, options):
+        return skip or str(getattr(member, "__doc__", "")).startswith("Alias for field number")
+
+    app.connect("autodoc-skip-member", skip)

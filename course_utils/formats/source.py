@@ -8,6 +8,8 @@ import errno
 import io
 from typing import Any, Protocol
 
+BUFFER = 8 << 10  # bytes; Python's own 128 KiB, one a tensor, are too many for a browser
+
 
 class Source(Protocol):
     """Bytes that can be read in any order."""
@@ -40,7 +42,7 @@ class Window(io.BufferedReader):
     def __init__(self, source: Source, start: int = 0, size: int | None = None) -> None:
         self.size = max(0, source.size - start) if size is None else size
         self._source, self._start = source, start
-        super().__init__(_Raw(self))
+        super().__init__(_Raw(self), max(1, min(self.size, BUFFER)))
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to ``size`` bytes; all that are left if it is negative or None."""

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from course_utils.ckpt import doctor, verify
@@ -26,6 +27,10 @@ LARGEST_PICKLE = 64 << 20  # bytes; the page has less memory than a program
 AHEAD = 64 << 10  # bytes; asking the browser for these takes no longer than for a header's
 
 formats_open.LARGEST_PICKLE = LARGEST_PICKLE
+
+# What the commands import when they are asked for; here, so that a picture of memory has it.
+for _name in ("audit", "diff", "folder_notes", "inspect", "key_tree", "paths"):
+    import_module(f"course_utils.ckpt.{_name}")
 
 
 def ckpt(command: str, names: list[str], tell: Callable[[int, int], object]) -> str:

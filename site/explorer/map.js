@@ -2,7 +2,7 @@
 import { element } from "./tree.js";
 
 const COLOURS = { tensor: "#2f7fd1", pickle: "#d1702f", other: "#8a5cc7", header: "#c43d5a", padding: "#8a8d96" };
-const WORDS = { tensor: "tensors", pickle: "the pickle", other: "small records", header: "the archive's own", padding: "padding" };
+const WORDS = { tensor: "tensors", pickle: "the pickle", other: "small records", header: "the file's own", padding: "padding" };
 
 export class ByteMap {
   #spans = []; #size = 0; #from = 0; #to = 1; #chosen = 0;

@@ -1,12 +1,14 @@
 // The page: takes files, asks the reader, shows what it says. All text from files is text.
 import { ByteMap } from "./map.js";
-import { Reader } from "./reader.js";
-import { Tree, element } from "./tree.js";
+import { Ended, Reader } from "./reader.js";
+import { Tree, element, visible } from "./tree.js";
 import { VERDICTS, explain } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const STARTING = "Starting Python in your browser …";
 const EXAMPLES = ["weights.pt", "training run.pt", "tied.safetensors", "damaged.pt", "stranger.pt"];
+const GONE = ["NotReadableError", "NotFoundError", "SecurityError"]; // what reading a File throws
+const NAMES = /^(imports|calls) /u; // a finding that begins so names something to explain
 const MOST_ROWS = 500; // of a table; the JSON has all
 let files = new Map(), shown = 0, entries = [], told = {};
 
@@ -17,6 +19,7 @@ function say(text, kind = "") {
 
 const supported = typeof WebAssembly === "object" && typeof Worker === "function" && location.protocol !== "file:";
 const reader = supported ? new Reader((state, reason) => {
+  if (state === "ready") document.documentElement.dataset.python = reason;
   if (state === "ready" && $("status").textContent === STARTING) say("Ready.");
   if (state === "failed") say(`Python could not be started: ${reason}. The command does the same: ckpt inspect FILE`, "bad");
 }) : null;
@@ -73,9 +76,12 @@ async function ckpt(command, names) {
 }
 
 function failed(error) {
-  say(error.message === "cancelled" ? "Cancelled."
-    : "Reading this file used up what Python has in a browser, so it was ended and started anew. "
-      + "Nothing in the file was run. The command can do more: ckpt inspect FILE", "bad");
+  const first = error.message.trim().split("\n")[0].slice(0, 200);
+  if (error.message === "cancelled") say("Cancelled.");
+  else if (!(error instanceof Ended)) say(`This page has a fault: ${first}. The command has its own: ckpt inspect FILE`, "bad");
+  else if (GONE.includes(error.kind)) say("The browser cannot read this file: it was changed, moved or removed after it was opened, or is not yours to read. Open it again.", "bad");
+  else say(`Reading this file ended Python in your browser (${first}), so it was started anew. `
+    + "Nothing in the file was run. The command can do more: ckpt inspect FILE", "bad");
 }
 
 async function show(name) {
@@ -109,6 +115,11 @@ function showContents(name, found) {
     $("headline").className = found.verdict === "damaged" ? "bad" : "warn";
     $("headline").textContent = found.error.message;
     entries = [];
+  } else if (found.reader) {
+    $("headline").className = "warn";
+    $("headline").textContent = `${name}: no checkpoint of PyTorch but ${found.kind}; read it with ${found.reader}`;
+    entries = [...found.arrays.map(([array, shape, dtype]) => ({ name: array || name, shape, dtype })),
+      ...Object.entries(found.facts).map(([key, value]) => ({ name: key, value: String(value) }))];
   } else {
     const tensors = found.tensors ?? [], others = found.other_tensors ?? [];
     const total = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
@@ -143,7 +154,7 @@ function describe(entry) {
   if (entry.shared_with) parts.push(`shares its memory with ${entry.shared_with}`);
   if (entry.class) parts.push(`class ${entry.class}`);
   if (entry.value !== undefined) parts.push(entry.value);
-  $("detail").textContent = parts.join(" · ");
+  $("detail").textContent = visible(parts.join(" · "));
 }
 
 function table(headers, rows, caption) {
@@ -153,7 +164,7 @@ function table(headers, rows, caption) {
   top.append(head);
   for (const row of rows.slice(0, MOST_ROWS)) {
     const line = element("tr");
-    line.append(...row.map((text) => element("td", {}, String(text))));
+    line.append(...row.map((text) => element("td", {}, visible(String(text)))));
     body.append(line);
   }
   made.append(top, body);
@@ -168,7 +179,7 @@ function showAudit(found) {
   $("verdict").className = kind;
   $("verdict").textContent = found.error ? found.error.message : `${words} (Judged for ${found.judged_for}.)`;
   if (found.error) return;
-  const rows = [...found.findings.map(([verdict, where, reason]) => [verdict, where || "the file", reason, explain(reason.replace(/^(imports|calls) /u, ""))]),
+  const rows = [...found.findings.map(([verdict, where, reason]) => [verdict, where || "the file", reason, NAMES.test(reason) ? explain(reason.replace(NAMES, "")) : ""]),
     ...found.calls.map((call) => ["it would call", "", call, explain(call)]),
     ...found.imports.map((name) => ["it would import", "", name, explain(name)])];
   if (rows.length) $("audit").replaceChildren(table(["what", "where", "name", "in words"], rows, "What loading would import and call"));

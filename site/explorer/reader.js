@@ -1,4 +1,13 @@
 // Asks the worker, and starts another when one is cancelled or has died.
+
+/** The worker ended before it could answer; `kind` is the name of its error, where it has one. */
+export class Ended extends Error {
+  constructor(message, kind = "") {
+    super(message);
+    this.kind = kind;
+  }
+}
+
 export class Reader {
   #worker; #files = []; #waiting = new Map(); #next = 1; #mounted;
 
@@ -16,14 +25,14 @@ export class Reader {
   }
 
   #take(data) {
-    if (data.ready) return this.onState("ready");
+    if (data.ready) return this.onState("ready", data.woke ? "woke" : "began");
     if (data.failed) return this.onState("failed", data.failed);
     const asked = this.#waiting.get(data.id);
     if (!asked) return;
     if (data.total !== undefined) return asked.progress?.(data.done, data.total);
     this.#waiting.delete(data.id);
     if (data.error === undefined) asked.resolve(data.result);
-    else asked.reject(new Error(data.error));
+    else asked.reject(new Ended(data.error, data.kind));
     if (data.dead) this.#die(data.error);
   }
 
@@ -37,7 +46,7 @@ export class Reader {
 
   #die(reason) {
     this.#worker.terminate();
-    for (const { reject } of this.#waiting.values()) reject(new Error(reason));
+    for (const { reject } of this.#waiting.values()) reject(new Ended(reason));
     this.#waiting.clear();
     this.#start();
   }

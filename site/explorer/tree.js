@@ -89,8 +89,8 @@ export class Tree {
     if (folder) row.setAttribute("aria-expanded", String(this.#open.has(node)));
     const sign = folder ? (this.#open.has(node) ? "▾ " : "▸ ") : "  ";
     const shared = entry?.shared_with ? `  = ${entry.shared_with}` : "";
-    const cells = [`${"  ".repeat(level - 1)}${sign}${node.part}${shared}`,
-      entry?.shape ? `[${entry.shape.join(", ")}]` : entry?.value ?? "", entry?.dtype ?? "",
+    const cells = [`${indent(level)}${sign}${visible(node.part) || '""'}${visible(shared)}`,
+      entry?.shape ? `[${entry.shape.join(", ")}]` : visible(entry?.value ?? ""), entry?.dtype ?? "",
       folder || entry?.bytes !== undefined ? (entry?.bytes ?? node.bytes).toLocaleString("en") : ""];
     row.append(...cells.map((text, i) => element("span", { role: "gridcell", class: i === 3 ? "number" : "" }, text)));
     return row;
@@ -133,6 +133,14 @@ export class Tree {
     while (at > 0 && this.#rows[at].level >= level) at--;
     return at;
   }
+}
+
+/** Deep levels are told by their number: indented, their names would leave the page. */
+const indent = (level) => (level <= 5 ? "  ".repeat(level - 1) : `${"  ".repeat(3)}${level} `);
+
+/** Write out what ends a line or turns the order of letters, so that no name looks like another. */
+export function visible(text) {
+  return text.replace(/[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`);
 }
 
 export function element(tag, attributes = {}, text = undefined) {

@@ -1,20 +1,17 @@
 // Runs the course's package, in a thread of its own: the page stays alive whatever a file does.
-import { loadPyodide } from "./pyodide/pyodide.mjs";
+import { forget, startPython } from "./python.js";
 
-const here = new URL("./", self.location.href);
 const started = start();
 let python, explorer, mounted = 0;
 
 async function start() {
-  python = await loadPyodide({ indexURL: new URL("pyodide/", here).href });
-  const archive = await fetch(new URL("package.zip", here));
-  if (!archive.ok) throw new Error(`package.zip: ${archive.status}`);
-  python.unpackArchive(await archive.arrayBuffer(), "zip", { extractDir: "/package" });
-  python.runPython("import sys; sys.path.insert(0, '/package')");
+  const found = await startPython();
+  python = found.python;
   explorer = python.pyimport("explorer");
   // From here on nothing is fetched, and nothing could be.
   for (const name of ["fetch", "XMLHttpRequest", "WebSocket", "EventSource", "importScripts"])
     Object.defineProperty(self, name, { value: undefined });
+  return found.woke;
 }
 
 function mount(files) {
@@ -44,8 +41,9 @@ self.onmessage = async ({ data }) => {
     await started;
     self.postMessage({ id: data.id, result: answer(data) });
   } catch (error) {
-    // Python's memory cannot be trusted after an error that is none of Python's.
-    self.postMessage({ id: data.id, error: String(error?.message ?? error).slice(-2000), dead: true });
+    // Python's memory cannot be trusted after an error that is none of Python's, nor what it woke from.
+    await forget();
+    self.postMessage({ id: data.id, error: String(error?.message ?? error).slice(-2000), kind: error?.name, dead: true });
   }
 };
-started.then(() => self.postMessage({ ready: true }), (error) => self.postMessage({ failed: String(error) }));
+started.then((woke) => self.postMessage({ ready: true, woke }), (error) => self.postMessage({ failed: String(error) }));

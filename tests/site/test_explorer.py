@@ -5,14 +5,17 @@ Needs the built site (``make site``); pictures are left in ``build/browser``.
 
 import io
 import json
+import os
 import pickle
 import random
 import string
+import struct
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -130,6 +133,14 @@ def write(path, kind):
         path.write_bytes(zipped(pickle.dumps({"w": _Evil()}, protocol=2)))
     elif kind == "old":
         torch.save(weights(), path, _use_new_zipfile_serialization=False)
+    elif kind == "numpy":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    elif kind == "npz":
+        with path.open("wb") as file:
+            np.savez(file, first=np.arange(3), second=np.zeros((2, 2)))
+    elif kind == "gguf":
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
     elif kind == "no checkpoint":
         path.write_bytes(b"hello, world")
 
@@ -144,6 +155,9 @@ KINDS = [
     "safetensors",
     "old",
     "no checkpoint",
+    "numpy",
+    "npz",
+    "gguf",
 ]
 
 
@@ -234,6 +248,37 @@ def test_what_a_hostile_file_calls_is_said_in_words(explorer, tmp_path):
     assert "runs any Python expression" in explorer.text("#audit")
 
 
+def test_a_file_of_another_kind_is_named_with_its_reader_and_nothing_is_made_up(explorer, tmp_path):
+    write(tmp_path / "a.npz", "npz")
+    explorer.open(tmp_path / "a.npz")
+    assert "a NumPy archive (.npz); read it with numpy.load" in explorer.text("#headline")
+    assert "second" in explorer.text("#tree")
+    assert "class or function" not in explorer.text("#audit")  # a reason is no name
+
+
+def test_what_would_hide_a_part_of_a_name_is_written_out(explorer, tmp_path):
+    torch.save({"a\u202eb\nc": torch.ones(2), "": torch.ones(1)}, tmp_path / "a.pt")
+    explorer.open(tmp_path / "a.pt")
+    assert "a\\u{202e}b\\u{a}c" in explorer.text("#tree")
+    assert '""' in explorer.text("#tree")
+
+
+@pytest.mark.parametrize("how", ["removed", "changed"])
+def test_a_file_that_is_gone_is_said_to_be(explorer, tmp_path, how):
+    path = tmp_path / "a.pt"
+    write(path, "weights")
+    os.utime(path, (1, 1))
+    explorer.open(path)
+    if how == "removed":
+        path.unlink()
+    else:
+        write(path, "run")
+    explorer.press("#doctor", status="cannot read this file")
+    write(tmp_path / "b.pt", "weights")
+    explorer.open(tmp_path / "b.pt")
+    assert "2 tensors" in explorer.text("#headline")
+
+
 def test_a_file_that_kills_python_does_not_kill_the_page(explorer, tmp_path):
     deep = 200_000
     data = b"\x80\x02" + b"]" * deep + b"a" * (deep - 1) + b"."
@@ -300,6 +345,10 @@ def test_of_many_tensors_those_in_sight_are_drawn(explorer, tmp_path):
     assert explorer.page.locator("#tree [role=row]").count() < 100
     explorer.page.fill("#filter", "block1234")
     assert explorer.text("#count") == "10 of 20,000"
+    torch.save({f"block{i:05}": torch.ones(1) for i in range(20_000)}, tmp_path / "many.pt")
+    explorer.open(tmp_path / "many.pt")
+    explorer.press("#doctor")
+    assert explorer.copied("doctor JSON") == printed(tmp_path, "doctor", "many.pt")
 
 
 def test_by_keyboard(explorer, tmp_path):
@@ -342,6 +391,81 @@ def test_once_opened_it_works_without_a_network(chromium, address, tmp_path):
     explorer.open(tmp_path / "a.pt")
     assert explorer.copied("inspect JSON") == printed(tmp_path, "inspect", "a.pt")
     explorer.context.close()
+
+
+# The page's policy forbids what Playwright's own waiting for a function does.
+KEPT = """async () => {
+    const cache = await caches.open("checkpoint-explorer-python");
+    while (!(await cache.keys()).length) await new Promise((resolve) => setTimeout(resolve, 50));
+}"""
+
+
+def again(explorer):
+    """Open the page once more; return how its Python started."""
+    explorer.page.reload()
+    explorer.wait("Ready.")
+    return explorer.page.evaluate("document.documentElement.dataset.python")
+
+
+def test_the_next_use_wakes_from_the_first(chromium, address, tmp_path):
+    """A picture of Python's memory is kept; what woke from it reads as what began."""
+    explorer = Explorer(chromium, address)
+    write(tmp_path / "a.pt", "run")
+    explorer.open(tmp_path / "a.pt")  # what was read after the start is not in the picture
+    explorer.page.evaluate(KEPT)
+    assert again(explorer) == "woke"
+    for command in ("inspect", "audit"):
+        explorer.open(tmp_path / "a.pt")
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, "a.pt")
+    explorer.press("#verify")
+    explorer.press("#doctor")
+    for command in ("verify", "doctor"):
+        assert explorer.copied(f"{command} JSON") == printed(tmp_path, command, "a.pt")
+    explorer.context.close()
+
+
+SPOILED = {
+    "empty": "new Uint8Array(0)",
+    "cut": "bytes.slice(0, bytes.length / 2)",
+    "of another build": "bytes.fill(7, 16, 48)",
+    "nothing but zeros": "bytes.fill(0, 4096)",
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_picture_that_does_not_wake_is_made_anew(chromium, address, tmp_path, how):
+    explorer = Explorer(chromium, address)
+    explorer.page.evaluate(KEPT)
+    explorer.page.evaluate(f"""async () => {{
+        const cache = await caches.open("checkpoint-explorer-python"), [name] = await cache.keys();
+        const bytes = new Uint8Array(await (await cache.match(name)).arrayBuffer());
+        await cache.put(name, new Response({SPOILED[how]}));
+    }}""")
+    assert again(explorer) == "began"
+    write(tmp_path / "a.pt", "weights")
+    explorer.open(tmp_path / "a.pt")
+    assert explorer.copied("inspect JSON") == printed(tmp_path, "inspect", "a.pt")
+    explorer.page.evaluate(KEPT)
+    assert again(explorer) == "woke"
+    explorer.context.close()
+
+
+def test_without_a_cache_python_begins_each_time(chromium, address):
+    """As where the page comes without https, or the browser keeps nothing."""
+    context = chromium.new_context(service_workers="block")
+    context.route(
+        "**/python.js",
+        lambda route: route.fulfill(
+            body="delete self.CacheStorage.prototype.open;" + route.fetch().text(),
+            content_type="text/javascript",
+        ),
+    )
+    page = context.new_page()
+    for _ in range(2):
+        page.goto(f"{address}/explorer/index.html")
+        page.locator("#status", has_text="Ready.").wait_for(timeout=PATIENCE)
+        assert page.evaluate("document.documentElement.dataset.python") == "began"
+    context.close()
 
 
 def test_without_webassembly_the_command_is_named(chromium, address):
