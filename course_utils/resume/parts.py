@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import copied, plain
-from course_utils.resume.rng import GPUS
+from course_utils.resume.rng import GPUS, OWN_GENERATORS, OwnGenerator
 from course_utils.resume.wrapped import matched, unwrapped
 
 State = Mapping[str, Any]
@@ -39,7 +39,9 @@ def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
     if isinstance(thing, nn.Module):
         return ModulePart(name, thing)
     if isinstance(thing, Tensor):
-        return TensorPart(name, thing)
+        return TensorPart(name, thing, holder)
+    if isinstance(thing, OWN_GENERATORS):
+        return StatefulPart(name, OwnGenerator(thing))
     if name == "rng":
         return RngPart(name, thing)
     if name == "scaler":
@@ -123,24 +125,45 @@ class ModulePart(StatefulPart):
 
 
 class TensorPart(StatefulPart):
-    """A tensor or a parameter outside of any module; its values are written in place."""
+    """A tensor or a parameter outside of any module; its values are written in place.
+
+    One that is not trained may have grown, as a list of losses does: then it is replaced.
+    """
+
+    def __init__(self, name: str, thing: Tensor, holder: dict[str, Any]) -> None:
+        super().__init__(name, thing)
+        self.holder = holder
 
     def state(self) -> Any:
         """Return the tensor."""
         return plain(self.thing.detach(), self.name)
 
     def check(self, saved: Any) -> Findings:
-        """Compare shape and dtype."""
+        """Compare dtype, and the shape of one that is trained."""
+        if self._has_grown(saved) and saved.dtype == self.thing.dtype:
+            return [], []
         return tensor_misfits("", {self.name: self.thing}, {self.name: saved}), []
 
     def load(self, saved: Any) -> None:
         """Write the values."""
-        self.thing.detach().copy_(saved)
+        if self._has_grown(saved):
+            self.holder[self.name] = saved.to(self.thing.device)
+        else:
+            self.thing.detach().copy_(saved)
 
     def remember(self) -> Callable[[], object]:
         """Keep a copy."""
         former = self.thing.detach().clone()
-        return lambda: self.load(former)
+
+        def put_back() -> None:
+            self.holder[self.name] = self.thing
+            self.load(former)
+
+        return put_back
+
+    def _has_grown(self, saved: Any) -> bool:
+        trained = self.thing.requires_grad
+        return not trained and isinstance(saved, Tensor) and saved.shape != self.thing.shape
 
 
 class ValuePart(StatefulPart):

@@ -68,6 +68,37 @@ class RngState:
             _restore_gpus(kind, [generator.cpu() for generator in state.get(kind, [])], restore)
 
 
+class OwnGenerator:
+    """A generator of one's own, restored where it is: a loader may hold it.
+
+    Args:
+        generator: a `torch.Generator`, `numpy.random.Generator` or `random.Random`.
+    """
+
+    def __init__(self, generator: Any) -> None:
+        self.generator = generator
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its state."""
+        if isinstance(self.generator, torch.Generator):
+            return {"state": self.generator.get_state()}
+        if isinstance(self.generator, np.random.Generator):
+            return {"state": self.generator.bit_generator.state}
+        return {"state": self.generator.getstate()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put it back."""
+        if isinstance(self.generator, torch.Generator):
+            self.generator.set_state(state["state"].cpu())
+        elif isinstance(self.generator, np.random.Generator):
+            self.generator.bit_generator.state = state["state"]
+        else:
+            self.generator.setstate(state["state"])
+
+
+OWN_GENERATORS = (torch.Generator, np.random.Generator, random.Random)
+
+
 def _restore_gpus(
     kind: str, saved: list[Tensor], restore: Callable[[list[Tensor]], object]
 ) -> None:

@@ -64,7 +64,7 @@ class TrainState:
         sampler: a `ResumableSampler` or any other `Stateful` that knows the position in the data;
             or the `DataLoader` with it, which is looked at for what would spoil an exact resume.
         parts: any number of others under names of their own: optimizers, schedulers, modules,
-            parameters, `Stateful` objects, and plain values such as ``tokens=0``.
+            parameters, generators, `Stateful` objects, and plain values such as ``tokens=0``.
 
     Attributes:
         epoch: epochs completed.

@@ -1,7 +1,9 @@
 """What few runs have, and would miss: each of these is dropped by a change of one line."""
 
 import copy
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -138,3 +140,43 @@ def test_numbers_that_a_part_draws_when_it_is_restored_are_not_missed(name):
     saved = copy.deepcopy(new_state(**{name: Draws()}).state_dict())
     new_state(9, **{name: Draws()}).load_state_dict(saved)
     assert torch.equal(torch.get_rng_state(), saved["rng"]["torch"])
+
+
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [
+        (lambda seed: torch.Generator().manual_seed(seed), lambda g: torch.rand(3, generator=g)),
+        (np.random.default_rng, lambda g: torch.from_numpy(g.normal(size=3))),
+        (random.Random, lambda g: torch.tensor([g.gauss(0, 1) for _ in range(3)])),
+    ],
+    ids=["torch", "numpy", "python"],
+)
+def test_a_generator_of_ones_own_goes_on_where_it_is(tmp_path, make, draw):
+    generator, other = make(1), make(2)
+    draw(generator)
+    save_checkpoint(tmp_path / "state.pt", new_state(own=generator).state_dict())
+    new_state(9, own=other).load_state_dict(load_checkpoint(tmp_path / "state.pt"))
+    assert torch.equal(draw(other), draw(generator))
+
+
+def test_a_tensor_that_has_grown_comes_back_at_its_size():
+    state = new_state(losses=torch.empty(0))
+    state.parts["losses"] = torch.tensor([3.0, 2.0])
+    again = new_state(9, losses=torch.empty(0))
+    again.load_state_dict(state.state_dict())
+    assert torch.equal(again.parts["losses"], torch.tensor([3.0, 2.0]))
+
+
+def test_a_grown_tensor_is_put_back_if_another_part_fails():
+    saved = new_state(losses=torch.ones(2), scheduler=Fails()).state_dict()
+    mine = torch.zeros(0)
+    victim = new_state(9, losses=mine, scheduler=FailsLast())
+    with pytest.raises(MismatchedCheckpointError, match="gone"):
+        victim.load_state_dict(saved)
+    assert victim.parts["losses"] is mine
+
+
+def test_a_parameter_of_another_shape_is_refused():
+    saved = new_state(mine=nn.Parameter(torch.ones(2))).state_dict()
+    with pytest.raises(MismatchedCheckpointError, match="mine: shape"):
+        new_state(9, mine=nn.Parameter(torch.ones(3))).load_state_dict(saved)
