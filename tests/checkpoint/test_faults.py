@@ -20,6 +20,7 @@ from course_utils.files.durable import write_atomically
 from course_utils.resume.compare import differences
 
 HERE = Path(__file__).parent
+KILLS = int(os.environ.get("KILLS", "2000"))  # of `make torture KILLS=200`
 PHASES = ["before the write", "in it", "between fsync and rename", "after", "while pruning"]
 
 
@@ -36,7 +37,7 @@ def run(*command, **options):
 
 
 @pytest.mark.parametrize(
-    "kills", [60, pytest.param(2000, marks=pytest.mark.torture)], ids=lambda n: f"{n} kills"
+    "kills", [60, pytest.param(KILLS, marks=pytest.mark.torture)], ids=lambda n: f"{n} kills"
 )
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new_state(tmp_path, kills, capfd):
     tally = json.loads(run(sys.executable, HERE / "kill_saves.py", tmp_path, kills, 0))

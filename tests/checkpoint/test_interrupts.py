@@ -21,6 +21,7 @@ from course_utils.checkpoint import (
 from course_utils.files import direct_io
 
 HERE = Path(__file__).parent
+INTERRUPTS = int(os.environ.get("INTERRUPTS", "400"))  # of `make torture INTERRUPTS=60`
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_an_interrupted_save_writes_into_no_other_file(tmp_path, slow_disk, only
 
 
 @pytest.mark.parametrize(
-    "saves", [24, pytest.param(400, marks=pytest.mark.torture)], ids=lambda n: f"{n} saves"
+    "saves", [24, pytest.param(INTERRUPTS, marks=pytest.mark.torture)], ids=lambda n: f"{n} saves"
 )
 def test_interrupts_at_any_moment(tmp_path, saves, capfd):
     """Of saves, asynchronous saves, loads and restores, one or two each, in one process."""
