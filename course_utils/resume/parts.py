@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import copied, plain
-from course_utils.resume.rng import GPUS, OWN_GENERATORS, OwnGenerator
+from course_utils.resume.rng import GPUS, OwnGenerator, is_generator
 from course_utils.resume.wrapped import matched, unwrapped
 
 State = Mapping[str, Any]
@@ -40,7 +40,7 @@ def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
         return ModulePart(name, thing)
     if isinstance(thing, Tensor):
         return TensorPart(name, thing, holder)
-    if isinstance(thing, OWN_GENERATORS):
+    if is_generator(thing):
         return StatefulPart(name, OwnGenerator(thing))
     if name == "rng":
         return RngPart(name, thing)
@@ -141,7 +141,8 @@ class TensorPart(StatefulPart):
     def check(self, saved: Any) -> Findings:
         """Compare dtype, and the shape of one that is trained."""
         if self._has_grown(saved) and saved.dtype == self.thing.dtype:
-            return [], []
+            shapes = f"{tuple(saved.shape)} in the checkpoint, {tuple(self.thing.shape)} here"
+            return [], [f"- {self.name} is {shapes}: it becomes a new tensor in TrainState.parts"]
         return tensor_misfits("", {self.name: self.thing}, {self.name: saved}), []
 
     def load(self, saved: Any) -> None:

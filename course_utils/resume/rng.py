@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,31 +72,52 @@ class OwnGenerator:
     """A generator of one's own, restored where it is: a loader may hold it.
 
     Args:
-        generator: a `torch.Generator`, `numpy.random.Generator` or `random.Random`.
+        generator: a `torch.Generator`, `numpy.random.Generator`, `numpy.random.RandomState` or
+            `random.Random`.
     """
 
     def __init__(self, generator: Any) -> None:
         self.generator = generator
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its state."""
-        if isinstance(self.generator, torch.Generator):
-            return {"state": self.generator.get_state()}
-        if isinstance(self.generator, np.random.Generator):
-            return {"state": self.generator.bit_generator.state}
-        return {"state": self.generator.getstate()}
+        """Return its state; NumPy's arrays as tensors."""
+        generator = self.generator
+        if isinstance(generator, torch.Generator):
+            return {"state": generator.get_state()}
+        if isinstance(generator, np.random.Generator):
+            return {"state": _with(torch.from_numpy, np.ndarray, generator.bit_generator.state)}
+        if isinstance(generator, np.random.RandomState):
+            return {"state": _with(torch.from_numpy, np.ndarray, generator.get_state(legacy=False))}
+        return {"state": generator.getstate()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put it back."""
-        if isinstance(self.generator, torch.Generator):
-            self.generator.set_state(state["state"].cpu())
-        elif isinstance(self.generator, np.random.Generator):
-            self.generator.bit_generator.state = state["state"]
+        generator, saved = self.generator, state["state"]
+        if isinstance(generator, torch.Generator):
+            generator.set_state(saved.cpu())
+        elif isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = _with(lambda t: t.cpu().numpy(), Tensor, saved)
+        elif isinstance(generator, np.random.RandomState):
+            generator.set_state(_with(lambda t: t.cpu().numpy(), Tensor, saved))
         else:
-            self.generator.setstate(state["state"])
+            generator.setstate(saved)
 
 
-OWN_GENERATORS = (torch.Generator, np.random.Generator, random.Random)
+def is_generator(thing: Any) -> bool:
+    """Whether a thing is a generator whose state can be saved; the system's has none."""
+    kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+    return isinstance(thing, kinds) and not isinstance(thing, random.SystemRandom)
+
+
+def _with(change: Callable[[Any], Any], kind: type, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Change all values of one kind in a state."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return _with(change, kind, value)
+        return change(value) if isinstance(value, kind) else value
+
+    return {name: changed(value) for name, value in state.items()}
 
 
 def _restore_gpus(
