@@ -620,14 +620,16 @@ assert torch.equal(again.model.head.weight, moment) and not moment.eq(0).all()
 # ## 8. To one file and back
 #
 # To publish a model, or to look at it, one file is handier. `to_one_file` writes a verified `.pt`
-# with everything, or a `.safetensors` with the model; `from_one_file` goes back.
+# with everything, or a `.safetensors` with the model; `from_one_file` goes back. Safetensors has no
+# checksums, so it says that nothing was verified.
 
 # %%
 from course_utils.distributed import from_one_file, load_sharded_model
 
 to_one_file(run_folder, scratch / "model.safetensors", step=8)
 published = load_file(scratch / "model.safetensors")
-from_one_file(scratch / "model.safetensors", lesson.fresh(scratch / "back"), step=0)
+with lesson.show_warnings():
+    from_one_file(scratch / "model.safetensors", lesson.fresh(scratch / "back"), step=0)
 model = MLP()
 load_sharded_model(scratch / "back", model)
 back = model.state_dict()
@@ -637,9 +639,9 @@ assert not changed
 
 # %% [markdown]
 # PyTorch's own converter (`python -m torch.distributed.checkpoint.format_utils`) loads with
-# `weights_only=False`: use it on your own files only. The index itself is a pickle as well. Ours
-# is read by an unpickler that knows the dozen classes DCP writes, and refuses the rest. It also reads both forms of
-# the index: PyTorch 2.15 writes six properties for a tensor where 2.14 expects five, and fails on them.
+# `weights_only=False`: use it on your own files only. The index itself is a pickle as well. Our
+# reader follows the pickle without running it, and takes only what DCP writes. It also reads both
+# forms of the index: PyTorch 2.15 writes six properties for a tensor where 2.14 expects five, and fails on them.
 #
 # `to_one_file` reads committed folders. For one that plain `dcp.save` wrote, as in section 2, there is
 # `python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE`.

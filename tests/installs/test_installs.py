@@ -104,7 +104,7 @@ def test_a_copy_that_was_never_installed_knows_no_version(light, tmp_path):
 
 @pytest.mark.parametrize("wing", NEED_AN_EXTRA)
 def test_a_wing_says_what_to_install(light, wing):
-    found = light("-c", f"import course_utils.{wing}")
+    found = light("-c", f"from course_utils.{wing} import *")
     assert found.returncode == 1
     last = found.stderr.splitlines()[-1]
     assert last.startswith("ImportError: ")
