@@ -32,10 +32,21 @@ def storage_of(reference: PersistentId) -> StorageInfo:
         # Before 1.6 there was one more, about views of storages.
         _, kind, key, device, count, *_ = value
         if isinstance(key, str) and isinstance(device, str):
-            sizes_of((count,))
+            size_of(count)
             dtype = _storage_dtype(kind)
             return StorageInfo(key, device, dtype, count * ITEMSIZE[dtype])
     raise MalformedPickleError("it refers to something that is no storage")
+
+
+def size_of(value: Any) -> int:
+    """Return a size, stride or offset.
+
+    Raises:
+        MalformedPickleError: it is none.
+    """
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise MalformedPickleError(f"{describe(value)} is not a size or stride")
+    return value
 
 
 def sizes_of(values: Any) -> tuple[int, ...]:

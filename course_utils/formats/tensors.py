@@ -17,7 +17,7 @@ from course_utils.formats.pickle_nodes import (
     PersistentId,
     describe,
 )
-from course_utils.formats.storages import sizes_of, storage_of
+from course_utils.formats.storages import size_of, sizes_of, storage_of
 
 NESTED = "nested tensor"
 TYPED = "torch._tensor._rebuild_from_type_v2"  # holds another call's function and arguments
@@ -220,7 +220,7 @@ def _view(
     if not isinstance(storage, PersistentId):
         raise MalformedPickleError(f"tensor {path} has no storage")
     found = storage_of(storage)
-    (offset,), shape, stride = sizes_of((offset,)), sizes_of(shape), sizes_of(stride)
+    offset, shape, stride = size_of(offset), sizes_of(shape), sizes_of(stride)
     info = TensorInfo(
         path, shape, stride, dtype or found.dtype, found.device, found.key, offset, found.nbytes,
         f"data/{found.key}", requires_grad is True, **more,
@@ -228,7 +228,7 @@ def _view(
     if info.nbytes >= 2**63:
         raise MalformedPickleError(f"tensor {path} has more elements than can be counted")
     span = info.span
-    reach = (offset + span) * info.itemsize // PER_BYTE.get(info.dtype, 1)
+    reach = (offset + span) * ITEMSIZE[info.dtype] // PER_BYTE.get(info.dtype, 1)
     if span and reach > info.storage_nbytes:
         raise MalformedPickleError(f"tensor {path} reaches beyond its storage")
     return info
