@@ -26,7 +26,7 @@ lesson.show_source(fragile.main)
 #
 # | promise | how it is tried |
 # |---|---|
-# | **exact** | killed with SIGKILL after step 12 and after step 22, and started again: every loss from there on, and the final weights, are those of the run that was never stopped, bit for bit |
+# | **exact** | killed with SIGKILL after step 7 and after step 27, and started again: every loss from there on, and the final weights, are those of the run that was never stopped, bit for bit |
 # | **crash-proof** | a save fails half-way, on a full disk: the script ends with an error, and the next start goes on from the checkpoint before |
 # | **portable** | `model.pt2` runs in a Python without the class, on any number of images, always with the same result |
 # | **safe** | every `.pt` file it writes is plain data: `weights_only=True` loads it |

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.lessons import fragile
+from course_utils.lessons import capstone, fragile
 from course_utils.lessons.capstone import begin, examine
 
 SOLUTION = Path(__file__).with_name("capstone") / "solution.py"
@@ -85,3 +85,34 @@ def test_work_that_has_begun_is_not_written_over(tmp_path):
     assert script.read_text() == Path(fragile.__file__).read_text()
     script.write_text("mine")
     assert begin(tmp_path / "capstone").read_text() == "mine"
+
+
+HEAD = """import sys, time
+from pathlib import Path
+run = Path(sys.argv[1])
+run.mkdir(parents=True, exist_ok=True)
+(run / "model.pt2").write_bytes(b"no program")
+"""
+STEPS = "for n in range(1, 31): print('step', n, 1 / n, flush=True)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("print('step x y'); print('step 1')", "did not write final.safetensors"),
+        ("(run / 'final.safetensors').write_bytes(b'junk'); print('step x y')", "no line"),
+        ("(run / 'final.safetensors').write_bytes(b'junk')\n" + STEPS, "cannot be read"),
+        ("(run / 'final.safetensors').write_bytes(EMPTY)\n" + STEPS, "holds no weights"),
+        ("(run / 'final.safetensors').write_bytes(EMPTY); print('step 30 0.5')", "not 1 to the"),
+        ("print('step 1 0.5', flush=True); time.sleep(60)", "not done after 3 seconds"),
+    ],
+    ids=["no numbers", "no step", "junk", "empty", "made up", "hangs"],
+)
+def test_a_script_that_only_pretends_is_found_out(tmp_path, monkeypatch, text, words):
+    if "sleep" in text:
+        monkeypatch.setattr(capstone, "SECONDS", 3)
+    empty = "EMPTY = (2).to_bytes(8, 'little') + b'{}'\n"
+    (tmp_path / "train.py").write_text(HEAD + empty + text)
+    findings = examine(tmp_path / "train.py", tmp_path / "runs").findings
+    assert not any(finding.holds for finding in findings)
+    assert words in findings[0].seen
