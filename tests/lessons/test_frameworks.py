@@ -1,6 +1,9 @@
 """What lesson 10 says of each framework; and every part of every repair is needed."""
 
 import importlib
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from unittest import mock
 
@@ -45,6 +48,19 @@ PARTS = [
 ]
 
 
+def ran_alone(request):
+    """Run a test in a new process, unless this is it: torch's threads here outlive no fork."""
+    if os.environ.get("RUNS_ALONE"):
+        return False
+    test = f"{request.path}::{request.node.name}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", test],
+        env=os.environ | start.SETTINGS | {"RUNS_ALONE": "yes"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:]
+    return True
+
+
 def program(framework):
     return importlib.import_module(f"course_utils.lessons.frameworks.with_{framework}")
 
@@ -55,7 +71,11 @@ def way_that_is_exact(framework):
 
 @needs_frameworks
 @pytest.mark.parametrize(("framework", "way", "expected"), RUNS)
-def test_what_a_framework_does_after_a_kill_in_mid_epoch(framework, way, expected, tmp_path):
+def test_what_a_framework_does_after_a_kill_in_mid_epoch(
+    framework, way, expected, tmp_path, request
+):
+    if ran_alone(request):
+        return
     result = tiny_run.measure(program(framework).train, tmp_path, [way])[way]
     came = (result.batches_alike, result.repeated, result.never_seen, not result.differing)
     assert came == expected
@@ -64,8 +84,10 @@ def test_what_a_framework_does_after_a_kill_in_mid_epoch(framework, way, expecte
 
 @needs_frameworks
 @pytest.mark.parametrize(("framework", "part"), PARTS)
-def test_without_one_part_the_runs_differ(framework, part, tmp_path):
+def test_without_one_part_the_runs_differ(framework, part, tmp_path, request):
     """A part is dropped where it would be put back; that the whole is exact, RUNS says."""
+    if ran_alone(request):
+        return
     owner, name = part if isinstance(part, tuple) else (program(framework), part)
     *inner, name = name.split(".")
     for attribute in inner:
