@@ -83,7 +83,10 @@ def explained(path: Path) -> Iterator[None]:
             error.__cause__
         )
     except pickle.UnpicklingError as error:
-        if _verdict(path) == "plain data":
+        verdict = _verdict(path)
+        if verdict == "malformed":
+            raise _senseless(path, error) from error
+        if verdict == "plain data":
             raise UnsupportedCheckpointError(
                 f"{path}: it is plain data, pickled in a way that torch's safe loader does not "
                 f"read ({error}). Write it anew with `ckpt convert {path.name} NEW.pt` and load "
@@ -96,8 +99,15 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise system_error(path, error) from error
+    except RuntimeError as error:  # no memory, no device: torch says it best; or the file's fault
+        if _verdict(path) == "malformed":
+            raise _senseless(path, error) from error
+        raise
     except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
-        if _verdict(path) == "damaged":
+        verdict = _verdict(path)
+        if verdict == "malformed":
+            raise _senseless(path, error) from error
+        if verdict == "damaged":
             raise DamagedCheckpointError(
                 f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
             ) from error
@@ -114,9 +124,20 @@ def _verdict(path: Path) -> str:
     try:
         if verify(path).damage:
             return "damaged"
-    except CheckpointError:
+    except DamagedCheckpointError:
         return "damaged"
+    except CheckpointError:  # it cannot be told: the audit can still follow its pickle
+        pass
     return audit(path).verdict.value
+
+
+def _senseless(path: Path, error: Exception) -> UnsupportedCheckpointError:
+    from course_utils.safety.audit import audit
+
+    reason = audit(path).findings[0].reason
+    return UnsupportedCheckpointError(
+        f"{path}: its pickle is none that torch reads: {reason}. torch says: {error}"
+    )
 
 
 def _tensors_in(path: Path, record: str) -> str:

@@ -36,6 +36,7 @@ from course_utils.errors import (
 )
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
+from course_utils.formats.checksum import is_unchecked
 from course_utils.formats.contents import CHECKPOINT, Contents
 from course_utils.formats.open import open_contents, read_records, require_tensors
 from course_utils.formats.torch_layout import follows_layout, predict
@@ -142,8 +143,8 @@ def _read(
     alignment = others.get(".storage_alignment")
     if not follows_layout(file, list(records.values()), alignment) and predicted:
         raise DamagedRecordError(None, "it is not laid out as torch does")
-    if not checksums:
-        say_unverifiable(file.path)
+    if not checksums or any(map(is_unchecked, tensors)):
+        say_unverifiable(file.path, sum(map(is_unchecked, tensors)) if checksums else None)
     return state
 
 

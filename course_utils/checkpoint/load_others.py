@@ -98,12 +98,22 @@ def refuse_unturned(contents: Contents) -> None:
             )
 
 
-def say_unverifiable(path: Path) -> None:
-    """Warn, once a file, that nothing can tell whether its bytes have changed."""
+def say_unverifiable(path: Path, skipped: int | None = None) -> None:
+    """Warn, once a file, that nothing can tell whether its bytes have changed.
+
+    Args:
+        path: the file.
+        skipped: how many of its storages have no checksum; None if nothing in it has one.
+    """
+    reason = "it has no checksums, so nothing can tell whether its bytes have changed."
+    if skipped:
+        reason = (
+            f"{skipped:,} of its storages have no checksum, as torch.save leaves them under "
+            "skip_data: nothing can tell whether their numbers were ever written."
+        )
     say_once(
         path,
-        "loaded, but not verified: it has no checksums, so nothing can tell whether its bytes "
-        "have changed. Save it again with save_checkpoint.",
+        f"loaded, but not verified: {reason} Save it again with save_checkpoint.",
         stacklevel=5,
     )
 

@@ -13,6 +13,7 @@ from zlib_ng import zlib_ng
 
 from course_utils.checkpoint.verified_read import CHUNK, THREADS
 from course_utils.errors import DamagedRecordError
+from course_utils.formats.checksum import problem_of
 from course_utils.formats.zip import Record
 
 ALONE = 16 << 20  # bytes that one thread reads about as fast as several, once these are started
@@ -121,8 +122,8 @@ def _verify_group(descriptor: int, group: list[Record]) -> None:
         for start in range(0, record.size if len(group) == 1 else 0, CHUNK):
             part = buffer[: min(CHUNK, record.size - start)]
             crc32 = zlib_ng.crc32(_fill(descriptor, part, record.offset + start, record), crc32)
-        if crc32 != record.crc32:
-            raise DamagedRecordError(record.name, "its bytes have changed, the CRC-32 differs")
+        if problem := problem_of(record, crc32):
+            raise DamagedRecordError(record.name, problem)
 
 
 def _direct_jobs(descriptor: int, reading: Reading) -> Iterator[Callable[[], object]]:

@@ -25,11 +25,12 @@ from course_utils.errors import (
 from course_utils.files.folder import open_folder, stands_for_folder
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
+from course_utils.formats.checksum import is_unchecked
 from course_utils.formats.contents import SAFETENSORS, Contents
 from course_utils.formats.folder_kinds import MODEL, SHARDED
 from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.pickle import read_pickle
-from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
+from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.safetensors import Entry, is_safetensors
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Record
@@ -137,15 +138,15 @@ def _plan_by(
     """Return the plan; None if the records are not where they were predicted."""
     if not has_checksums(records.values()):
         raise NotInPlaceError("it has no checksums")
+    if any(map(is_unchecked, records.values())):
+        raise NotInPlaceError("some of its records have no checksum")
     others = read_others(file, records)
     if others.get("byteorder", b"little").decode() != sys.byteorder:
         raise NotInPlaceError("its numbers are of the other byte order")
     try:
         tree = read_pickle(others["data.pkl"]).root
-    except TooMuchError as error:
+    except MalformedPickleError as error:  # its bytes are right: the ordinary way says more
         raise NotInPlaceError(f"its pickle is not read: {error}") from None
-    except MalformedPickleError as error:
-        raise DamagedRecordError("data.pkl", str(error)) from None
     plan = _plan(file, target, tree, records)
     read_into.verify(file.fileno(), plan.records())
     as_torch_does = follows_layout(file, list(records.values()), others.get(".storage_alignment"))

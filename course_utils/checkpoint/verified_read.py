@@ -15,6 +15,7 @@ from torch import UntypedStorage
 from zlib_ng import zlib_ng
 
 from course_utils.errors import DamagedRecordError
+from course_utils.formats.checksum import problem_of
 from course_utils.formats.zip import Record
 
 CHUNK = 2 << 20  # bytes read, then hashed, while they are in the processor's cache
@@ -113,8 +114,8 @@ def _finish(read: _Read, descriptor: int, checksums: bool) -> None:
         if error.errno != errno.EIO:
             raise  # the system's or the network's trouble: it says nothing of the file
         raise DamagedRecordError(record.name, f"the disk cannot read it ({error})") from error
-    if checksums and crc32 != record.crc32:
-        raise DamagedRecordError(record.name, "its bytes have changed, the CRC-32 differs")
+    if checksums and (problem := problem_of(record, crc32)):
+        raise DamagedRecordError(record.name, problem)
 
 
 def _fill(descriptor: int, memory: memoryview, position: int) -> int:

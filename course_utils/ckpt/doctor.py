@@ -88,7 +88,9 @@ def _damage(contents: Contents, progress: Count) -> Iterator[Complaint]:
         if severity is Severity.NOTE:
             yield note("checksums", problem, "compare its SHA-256 with a published one")
         elif severity is Severity.WARNING:
-            yield Complaint(severity, "folder", problem, "remove what is left over, or save again")
+            topic = "record" if record else "folder"
+            said = f"record {record}: {problem}" if record else problem
+            yield Complaint(severity, topic, said, "remove what is left over, or save again")
         else:
             where = f"record {record}" if record else "the directory"
             yield Complaint(severity, "damage", f"{where}: {problem}", "use an earlier checkpoint")

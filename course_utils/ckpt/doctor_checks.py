@@ -106,7 +106,7 @@ def _copies(contents: Contents, _: Parts) -> Iterator[Complaint]:
     alike: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name in owners:
         stored = contents.records.get(name)
-        if stored is not None and stored.crc32 is not None and stored.size >= LARGE:
+        if stored is not None and stored.crc32 and stored.size >= LARGE:
             alike[stored.size, stored.crc32].append(name)
     for (size, _crc), (first, *others) in alike.items():
         same = [name for name in others if _is_same(contents, first, name)]

@@ -30,7 +30,6 @@ from course_utils.formats.pickle_nodes import (
     Global,
     MalformedPickleError,
     PersistentId,
-    TooMuchError,
     describe,
 )
 from course_utils.formats.salvage import find_records
@@ -166,10 +165,8 @@ def _without_directory(path: str | os.PathLike[str], error: Exception) -> Conten
     try:
         tree = read_pickle(pickle).root
         tensors = find_tensors(tree, limit=len(pickle))
-    except TooMuchError as problem:
-        raise UnsupportedCheckpointError(f"{path}: its {PICKLE} is not read: {problem}.") from None
     except MalformedPickleError as problem:
-        raise DamagedCheckpointError(f"{path}: its {PICKLE} makes no sense: {problem}.") from None
+        raise UnsupportedCheckpointError(f"{path}: its {PICKLE} is not read: {problem}.") from None
     order = b"".join(pieces_of(bare, records[BYTEORDER])) if BYTEORDER in records else b"little"
     return bare._replace(
         tensors=tensors.tensors, others=tensors.others, collided=tensors.collided, tree=tree,

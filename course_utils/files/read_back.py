@@ -11,6 +11,7 @@ from course_utils.formats import open as formats_open
 from course_utils.formats.checksum import crc32
 from course_utils.formats.contents import Contents
 from course_utils.formats.open import require_tensors
+from course_utils.formats.verify import UNWRITTEN, Severity
 from course_utils.formats.zip import Record
 
 BLOCK = 4 << 20  # bytes of a record in memory at a time
@@ -24,7 +25,7 @@ def open_sound(path: str | os.PathLike[str], *, single: bool = False) -> Content
         single: refuse a folder.
 
     Raises:
-        CheckpointError: it cannot be read, or is damaged.
+        CheckpointError: it cannot be read, is damaged, or was never filled.
     """
     contents = require_tensors(open_contents(path))
     if single and contents.files:
@@ -32,11 +33,14 @@ def open_sound(path: str | os.PathLike[str], *, single: bool = False) -> Content
             f"{path} is a folder of files ({contents.kind}). Make one file of it with "
             "`ckpt convert`, and take that."
         )
-    for finding in verify_contents(contents).damage:
-        raise DamagedCheckpointError(
-            f"{path}: record {finding.record}: {finding.problem}. Use an earlier checkpoint, or "
-            "save what is whole with `ckpt rescue`."
-        )
+    for finding in verify_contents(contents).findings:
+        if finding.severity is Severity.ERROR:
+            raise DamagedCheckpointError(
+                f"{path}: record {finding.record}: {finding.problem}. Use an earlier checkpoint, "
+                "or save what is whole with `ckpt rescue`."
+            )
+        if finding.problem == UNWRITTEN:
+            raise UnsupportedCheckpointError(f"{path}: record {finding.record}: {UNWRITTEN}.")
     return contents
 
 

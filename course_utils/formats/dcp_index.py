@@ -15,7 +15,7 @@ from course_utils.formats.pickle_nodes import (
     Call,
     Global,
     MalformedPickleError,
-    TooMuchError,
+    NotReadError,
     describe,
 )
 from course_utils.formats.storages import sizes_of
@@ -102,7 +102,7 @@ def read_index(data: bytes) -> Index:
     """
     try:
         content = read_pickle(data)
-    except TooMuchError as error:
+    except NotReadError as error:
         raise UnknownIndexError(f"the index is not read: {error}") from None
     except MalformedPickleError as error:
         raise MalformedIndexError(str(error)) from None

@@ -8,7 +8,7 @@ from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointErr
 from course_utils.formats.contents import SAFETENSORS, Contents
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.joined import Joined
-from course_utils.formats.pickle_nodes import MalformedPickleError, PersistentId, TooMuchError
+from course_utils.formats.pickle_nodes import MalformedPickleError, NotReadError, PersistentId
 from course_utils.formats.source import Source
 from course_utils.formats.tensor_nodes import tensor_node
 from course_utils.formats.trees import nodes
@@ -101,7 +101,7 @@ class Parts:
             )
         try:
             found = find_tensors(tree, limit=self.spent)
-        except TooMuchError as error:
+        except NotReadError as error:
             raise UnsupportedCheckpointError(f"{self._path}: it is not read: {error}.") from None
         except MalformedPickleError as error:
             raise DamagedCheckpointError(f"{self._path}: it is damaged: {error}.") from None

@@ -29,7 +29,8 @@ class Verdict(Enum):
     NOT_A_CHECKPOINT = "not a checkpoint"
     PLAIN_DATA = "plain data"
     NEEDS_GLOBALS = "needs these globals"
-    DAMAGED = "damaged"
+    MALFORMED = "malformed"  # nothing that torch.save or pickle writes, whoever wrote it
+    DAMAGED = "damaged"  # bytes have changed or are missing
     WOULD_RUN_CODE = "would run code"
 
     @property
@@ -60,7 +61,7 @@ def judge(content: Pickle, where: str) -> Iterator[tuple[Finding, Call | None]]:
     for name in sorted({modern_name(target) for target in content.changed}):
         yield Finding(Verdict.WOULD_RUN_CODE, where, f"changes {name}, which it imports"), None
     if content.problem:
-        yield Finding(Verdict.DAMAGED, where, content.problem), None
+        yield Finding(Verdict.MALFORMED, where, content.problem), None
 
 
 def show(call: Call) -> str:
@@ -164,7 +165,7 @@ def _judge_allowed(name: str, call: Call) -> tuple[Verdict, str | None]:
         except MalformedPickleError as error:
             if _is_in_a_file(call):
                 return Verdict.NEEDS_GLOBALS, "rebuilds a tensor that is a file of its own"
-            return Verdict.DAMAGED, str(error)
+            return Verdict.MALFORMED, str(error)
     if name == "torch._utils._rebuild_nested_tensor":
         return Verdict.NEEDS_GLOBALS, "holds a nested tensor, whose offsets nothing checks"
     if name == TYPED and not _is_rebuild_of_torch(call.arguments):
@@ -173,7 +174,7 @@ def _judge_allowed(name: str, call: Call) -> tuple[Verdict, str | None]:
     usual = accepts is not None and isinstance(call.arguments, tuple) and accepts(call.arguments)
     if usual and call.state is None and not call.items:
         return Verdict.PLAIN_DATA, None
-    return Verdict.DAMAGED, f"calls {show(call)} as torch.save never does"
+    return Verdict.MALFORMED, f"calls {show(call)} as torch.save never does"
 
 
 def _is(node: Any, name: str) -> bool:

@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 from course_utils.formats.dtypes import ITEMSIZE
 from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.pickle_machine import Machine
-from course_utils.formats.pickle_nodes import Call, Global, MalformedPickleError, PersistentId
+from course_utils.formats.pickle_nodes import (
+    Call,
+    Global,
+    MalformedPickleError,
+    NotReadError,
+    PersistentId,
+    TooMuchError,
+)
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import sizes_of, storage_of
 from course_utils.formats.tensors import tensor_at
@@ -47,8 +54,8 @@ class Legacy(NamedTuple):
 
 
 def is_legacy(start: bytes) -> bool:
-    """Whether a file that begins so is a row of pickles by torch."""
-    return start[:1] == b"\x80" and scan_next(Memory(start)).root == MAGIC
+    """Whether a file that begins so is a row of pickles by torch: of protocol 2, or before that."""
+    return start[:1] in (b"\x80", b"L") and scan_next(Memory(start)).root == MAGIC
 
 
 def read_stream(file: Window, seen: Seen = lambda content, part: None) -> Legacy:
@@ -60,6 +67,7 @@ def read_stream(file: Window, seen: Seen = lambda content, part: None) -> Legacy
 
     Raises:
         LegacyError: it is cut off, or contradicts itself.
+        NotReadError: it asks for too much, or nobody reads what it is.
     """
     file.seek(0)
     for part in ("magic number", "version", "system"):
@@ -104,6 +112,8 @@ def view_of_storage(call: Call, whole: tuple[Any, ...], start: int) -> None:
 def _next(file: Window, part: str, seen: Seen, machine: Machine | None = None) -> Pickle:
     content = scan_next(file, machine)
     seen(content, part)
+    if content.too_much:
+        raise TooMuchError(content.problem)
     if content.problem:
         raise LegacyError(part, content.problem)
     if content.persistent and machine is None:
@@ -132,6 +142,8 @@ def _storages(content: Pickle) -> dict[str, tuple[str, int]]:
                     raise MalformedPickleError(f"storage {name} is described in two ways")
                 parts[id(reference)] = (reference.value, start)
                 reference.value = (*whole[:2], name, whole[3], size)
+        except NotReadError:
+            raise
         except MalformedPickleError as error:
             raise LegacyError("storages", str(error)) from None
     if names.keys() & found.keys():

@@ -14,6 +14,7 @@ from course_utils.formats.pickle_nodes import (
     Call,
     Global,
     MalformedPickleError,
+    NotReadError,
     OrderedDictNode,
     PersistentId,
 )
@@ -95,7 +96,7 @@ class _Reader:
             raise LegacyError(name, "is missing")
         try:
             return read(parts[name])
-        except LegacyError:
+        except (LegacyError, NotReadError):
             raise
         except (ValueError, TypeError) as error:
             raise LegacyError(name, f"makes no sense: {error}") from None

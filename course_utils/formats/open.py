@@ -26,8 +26,9 @@ from course_utils.formats.contents import (
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.garbage import collector_paused
 from course_utils.formats.pickle import read_pickle
-from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
+from course_utils.formats.pickle_nodes import MalformedPickleError, NotReadError
 from course_utils.formats.safetensors import (
+    AmbiguousHeaderError,
     MalformedHeaderError,
     UnknownDtypeError,
     is_safetensors,
@@ -70,8 +71,8 @@ def _open(source: Source, path: Path) -> Contents:
         return _open_zip(source, path)
     if is_safetensors(source):
         return _open_safetensors(source, path)
-    if start.startswith(b"\x80"):
-        return _open_stream(source, path, start)
+    if start.startswith((b"\x80", b"L")) and (found := _open_stream(source, path, start)):
+        return found
     if start[257:262] == b"ustar":
         return _open_tar(source, path)
     if not start:
@@ -161,12 +162,10 @@ def _open_zip(source: Source, path: Path) -> Contents:
     try:
         content = read_pickle(pickle)
         found = find_tensors(content.root, limit=len(pickle))
-    except TooMuchError as error:
+    except NotReadError as error:
         raise UnsupportedCheckpointError(f"{path}: its data.pkl is not read: {error}.") from None
     except MalformedPickleError as error:
-        raise DamagedCheckpointError(
-            f"{path}: its data.pkl is damaged: {error}. {REMEDY}"
-        ) from None
+        raise _senseless(path, error, checksums) from None
     return Contents(
         path, source, kind, records, found.tensors, found.others, found.collided,
         globals=frozenset(map(str, content.globals)),
@@ -177,7 +176,17 @@ def _open_zip(source: Source, path: Path) -> Contents:
     )  # fmt: skip
 
 
-def _open_stream(source: Source, path: Path, start: bytes) -> Contents:
+def _senseless(path: Path, error: MalformedPickleError, checksums: bool) -> Exception:
+    """Return what to raise for a pickle that cannot be followed."""
+    if checksums:
+        return UnsupportedCheckpointError(
+            f"{path}: its data.pkl is as it was written, by its checksum, but this version cannot "
+            f"read it: {error}. See what `ckpt audit` says."
+        )
+    return DamagedCheckpointError(f"{path}: its data.pkl is damaged: {error}. {REMEDY}")
+
+
+def _open_stream(source: Source, path: Path, start: bytes) -> Contents | None:
     from course_utils.formats.legacy import is_legacy, read_stream  # few files need it
 
     if is_legacy(start):
@@ -186,7 +195,7 @@ def _open_stream(source: Source, path: Path, start: bytes) -> Contents:
 
     if neighbours.is_paddle(source):
         raise neighbours.another_format(path, neighbours.PADDLE)
-    return Contents(path, source, PICKLE, checksums=False)
+    return Contents(path, source, PICKLE, checksums=False) if start[:1] == b"\x80" else None
 
 
 def _open_tar(source: Source, path: Path) -> Contents:
@@ -204,7 +213,7 @@ def _open_old(
     try:
         content, pickle, records = read(Window(source))
         found = find_tensors(content.root, limit=len(pickle))
-    except TooMuchError as error:
+    except NotReadError as error:
         raise UnsupportedCheckpointError(f"{path}: its pickle is not read: {error}.") from None
     except MalformedPickleError as error:
         raise DamagedCheckpointError(f"{path} is damaged: {error}. {REMEDY}") from None
@@ -226,7 +235,7 @@ def _byteorder(path: Path, text: bytes) -> str:
 def _open_safetensors(source: Source, path: Path) -> Contents:
     try:
         header = read_header(source)
-    except UnknownDtypeError as error:
+    except (UnknownDtypeError, AmbiguousHeaderError) as error:
         raise UnsupportedCheckpointError(f"{path}: {error}.") from None
     except MalformedHeaderError as error:
         raise DamagedCheckpointError(f"{path}: {error}. Use another copy.") from None

@@ -7,7 +7,11 @@ class MalformedPickleError(ValueError):
     """The bytes are not a pickle that any unpickler would read to its end."""
 
 
-class TooMuchError(MalformedPickleError):
+class NotReadError(MalformedPickleError):
+    """The pickle may well be what was written: it is not followed here, whatever it holds."""
+
+
+class TooMuchError(NotReadError):
     """The pickle asks for more work than any checkpoint is known to need."""
 
 

@@ -9,6 +9,7 @@ from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
 from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
 from course_utils.formats.pickle import Pickle, scan_next
+from course_utils.formats.pickle_nodes import NotReadError
 from course_utils.formats.source import Window
 
 MOST_PICKLES = 100_000  # one after the other in one file
@@ -75,7 +76,9 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
         for found in (*waiting, content):
             evidence.judge(found, f"{where}pickle")
             if found.persistent:
-                evidence.add(Verdict.DAMAGED, f"{where}pickle", "refers to something outside of it")
+                evidence.add(
+                    Verdict.MALFORMED, f"{where}pickle", "refers to something outside of it"
+                )
         waiting.clear()
         if not ends or at_end:
             return True
@@ -101,5 +104,8 @@ def _read_old(where: str, evidence: Evidence, read: Callable[[Seen], Legacy]) ->
         read(lambda content, part: evidence.judge(content, f"{where}{part}"))
     except LegacyError as error:
         evidence.add(Verdict.DAMAGED, f"{where}{error.part}", error.problem)
+        return False
+    except NotReadError as error:
+        evidence.add(Verdict.MALFORMED, f"{where}object", str(error))
         return False
     return True

@@ -26,7 +26,12 @@ from course_utils.formats.judge import Verdict
 from course_utils.formats.open import LARGEST_PICKLE
 from course_utils.formats.pickle import Pickle, scan_next
 from course_utils.formats.pickle_rows import inspect_legacy, inspect_pickles, inspect_tar
-from course_utils.formats.safetensors import MalformedHeaderError, UnknownDtypeError, read_header
+from course_utils.formats.safetensors import (
+    AmbiguousHeaderError,
+    MalformedHeaderError,
+    UnknownDtypeError,
+    read_header,
+)
 from course_utils.formats.source import Memory, Window
 from course_utils.formats.storages import storage_of
 from course_utils.formats.zip import ZIP, Record, end_of_archive, read_directory
@@ -72,7 +77,7 @@ def inspect(file: Window, where: str, evidence: Evidence, depth: int = 0) -> lis
         if kinds and zipfile.is_zipfile(file):
             kinds.append(OTHER_ZIP)
     if len(kinds) > 1:
-        evidence.add(Verdict.DAMAGED, where, f"is a {' and a '.join(kinds)} at once")
+        evidence.add(Verdict.MALFORMED, where, f"is a {' and a '.join(kinds)} at once")
     nested, evidence.nested = evidence.nested, []  # of this file alone, not of the one around it
     for data, place in nested:
         inspect(Memory(data), place, evidence, depth + 1)
@@ -88,7 +93,9 @@ def _inspect_safetensors(file: Window, where: str, evidence: Evidence) -> bool:
         file.seek(8)
         if file.read(2) != b'{"':
             return False
-        evidence.add(Verdict.DAMAGED, f"{where}header", str(error))
+        ambiguous = isinstance(error, AmbiguousHeaderError)
+        verdict = Verdict.MALFORMED if ambiguous else Verdict.DAMAGED
+        evidence.add(verdict, f"{where}header", str(error))
     return True
 
 
@@ -110,7 +117,7 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
     end = end_of_archive(file)
     tail = file.part(end, file.size - end)
     if tail.size and inspect_pickles(tail, f"{where}after its end: ", evidence):
-        evidence.add(Verdict.DAMAGED, where, "is a zip file and a pickle at once")
+        evidence.add(Verdict.MALFORMED, where, "is a zip file and a pickle at once")
     prefix, parts, together = without_folder(records)
     kind = zip_kind(parts)
     if kind == OTHER_ZIP:
@@ -118,7 +125,7 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         return kind
     flat = any(record.name == OLD_GRAPH for record in records)
     if not flat and not together:
-        evidence.add(Verdict.DAMAGED, where, f"holds records outside of {prefix}")
+        evidence.add(Verdict.MALFORMED, where, f"holds records outside of {prefix}")
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
         evidence.add(
             Verdict.WOULD_RUN_CODE,
@@ -161,7 +168,7 @@ def _inspect_record(
         return
     content = _content(file, record)
     if content is None:
-        evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
+        _unpacks_badly(record, place, evidence)
     elif start == ZIP:
         inspect(content, f"{place}: ", evidence, depth + 1)
     elif named or scan_next(content).problem is None:  # else weights that begin like a pickle
@@ -175,13 +182,21 @@ def _inspect_checkpoint(
     place = f"{where}data.pkl"
     data = _content(file, parts["data.pkl"])
     if data is None or data.size > LARGEST_PICKLE:
-        evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says, or is too large")
+        _unpacks_badly(parts["data.pkl"], place, evidence)
         return
     data = Memory(data.everything())
     checksums = any(record.crc32 for record in parts.values() if record.size)
     if checksums and crc32(data.everything()) != parts["data.pkl"].crc32:
         evidence.add(Verdict.DAMAGED, place, "does not match its checksum")
     _compare_storages(evidence.pickle(data, place), parts, place, evidence)
+
+
+def _unpacks_badly(record: Record, place: str, evidence: Evidence) -> None:
+    if record.size > LARGEST_PART:
+        unread = f"has {record.size:,} bytes, which are not read and may run code"
+        evidence.no_checkpoint(place, unread)
+    else:
+        evidence.add(Verdict.DAMAGED, place, "does not unpack to the size it says")
 
 
 def _compare_storages(
@@ -191,7 +206,7 @@ def _compare_storages(
         try:
             storage = storage_of(reference)
         except ValueError as error:
-            evidence.add(Verdict.DAMAGED, place, str(error))
+            evidence.add(Verdict.MALFORMED, place, str(error))
             continue
         record = parts.get(f"data/{storage.key}")
         if len(reference.value) != 5 or record is None or record.size != storage.nbytes:
@@ -219,7 +234,7 @@ def _inspect_program(
             for problem in problems:
                 evidence.add(Verdict.WOULD_RUN_CODE, place, problem)
         except (ValueError, RecursionError):
-            evidence.add(Verdict.DAMAGED, place, "is not JSON")
+            evidence.add(Verdict.MALFORMED, place, "is not JSON")
 
 
 def _content(file: Window, record: Record, first: int | None = None) -> Window | None:

@@ -25,6 +25,15 @@ class UnknownDtypeError(MalformedHeaderError):
     """A sound header names a dtype that is not known here."""
 
 
+class AmbiguousHeaderError(MalformedHeaderError):
+    """A name stands twice: the format forbids it, and readers differ in which one they take."""
+
+
+TWICE = (
+    "its header names something twice, which the format forbids: readers differ in what they take"
+)
+
+
 class Entry(NamedTuple):
     """One tensor: torch's name of its dtype, its shape, and where its bytes lie in the file."""
 
@@ -141,7 +150,7 @@ def _parse(text: bytes) -> list[tuple[str, Any]]:
     if not isinstance(found, tuple):
         raise MalformedHeaderError("its header is not a JSON object")
     if len(dict(found)) != len(found):
-        raise MalformedHeaderError("its header names something twice")
+        raise AmbiguousHeaderError(TWICE)
     return list(found)
 
 
@@ -152,7 +161,7 @@ def _metadata(members: Any) -> dict[str, str]:
         raise MalformedHeaderError("its metadata are not strings")
     metadata = dict(members)
     if len(metadata) != len(members):
-        raise MalformedHeaderError("its header names something twice")
+        raise AmbiguousHeaderError(TWICE)
     return metadata
 
 
@@ -202,7 +211,7 @@ def _in_order(name: str, members: Any) -> list[Any]:
     """Return the members of a tensor's object in the usual order."""
     found = dict(members)
     if len(found) != len(members):
-        raise MalformedHeaderError("its header names something twice")
+        raise AmbiguousHeaderError(TWICE)
     return [found[key] for key in _KEYS]
 
 

@@ -7,8 +7,14 @@ from course_utils.formats.pickle_nodes import (
     Call,
     Global,
     MalformedPickleError,
+    NotReadError,
     PersistentId,
     describe,
+)
+
+PROTOCOL_0 = (
+    "it is of pickle protocol 0, which has text where a storage is referred to: torch.save writes "
+    "it with pickle_protocol=0, and no torch.load reads it"
 )
 
 
@@ -26,6 +32,7 @@ def storage_of(reference: PersistentId) -> StorageInfo:
 
     Raises:
         MalformedPickleError: it is no storage.
+        NotReadError: it is one, described as nobody reads it.
     """
     value = reference.value
     if isinstance(value, tuple) and len(value) >= 5 and value[0] == "storage":
@@ -35,6 +42,8 @@ def storage_of(reference: PersistentId) -> StorageInfo:
             size_of(count)
             dtype = _storage_dtype(kind)
             return StorageInfo(key, device, dtype, count * ITEMSIZE[dtype])
+    if isinstance(value, str) and value.startswith("('storage',"):
+        raise NotReadError(PROTOCOL_0)
     raise MalformedPickleError("it refers to something that is no storage")
 
 

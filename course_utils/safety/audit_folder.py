@@ -65,5 +65,5 @@ def _distributed(folder: OpenFolder, evidence: Evidence) -> None:
 def _inspect(file: Window, name: str, evidence: Evidence) -> None:
     if not inspect(file, f"{name}: ", evidence):
         evidence.add(
-            Verdict.DAMAGED, name, "is nothing that torch, pickle or safetensors would load"
+            Verdict.MALFORMED, name, "is nothing that torch, pickle or safetensors would load"
         )

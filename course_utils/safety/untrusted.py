@@ -41,9 +41,9 @@ def load_untrusted(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Any:
     Raises:
         MissingCheckpointError: there is no such file.
         NotACheckpointError: it is something else.
-        DamagedCheckpointError: it contradicts itself or its checksums.
+        DamagedCheckpointError: it contradicts its checksums, or a part of it is missing.
         UnsafeCheckpointError: it needs more than plain data, or is larger than ``limit``.
-        UnsupportedCheckpointError: torch cannot load it.
+        UnsupportedCheckpointError: it is nothing that torch.save writes, or torch cannot load it.
     """
     with OpenFile(path) as file:
         return _load(file, limit)
@@ -71,6 +71,7 @@ def _load(file: OpenFile, limit: int) -> Any:
 _REFUSALS: dict[Verdict, type[CheckpointError]] = {
     Verdict.NOT_A_CHECKPOINT: NotACheckpointError,
     Verdict.NEEDS_GLOBALS: UnsafeCheckpointError,
+    Verdict.MALFORMED: UnsupportedCheckpointError,
     Verdict.DAMAGED: DamagedCheckpointError,
     Verdict.WOULD_RUN_CODE: UnsafeCheckpointError,
 }

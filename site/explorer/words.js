@@ -42,7 +42,8 @@ export function explain(text) {
 export const VERDICTS = {
   "plain data": ["good", "Plain data: torch's safe loader takes it, and nothing of it is code."],
   "needs these globals": ["warn", "Needs these globals: torch's safe loader refuses it until these names are allowed. Allow them only if you know them."],
-  damaged: ["bad", "Damaged: what loading it would do cannot be told."],
+  malformed: ["bad", "Malformed: it is nothing that torch or pickle writes, so what another reader would make of it cannot be told."],
+  damaged: ["bad", "Damaged: bytes have changed or are missing, and what loading it would do cannot be told."],
   "would run code": ["bad", "Would run code: loading it without the safe loader would run code that the file brings."],
   "not a checkpoint": ["warn", "Not a checkpoint: nothing that torch, pickle or safetensors would load."],
 };

@@ -92,6 +92,9 @@ def bases(folder):
     torch.save(state, folder / "zip.pt")
     torch.save(state, folder / "old.pt", _use_new_zipfile_serialization=False)
     save_file({"w": torch.arange(6.0), "b": torch.ones(2)}, folder / "st", {"note": "x"})
+    torch.serialization.set_crc32_options(False)
+    torch.save(state, folder / "bare.pt")
+    torch.serialization.set_crc32_options(True)
     with zipfile.ZipFile(folder / "zip.pt") as archive:
         records = {name: archive.read(name) for name in archive.namelist()}
     return {
@@ -100,6 +103,7 @@ def bases(folder):
         "safetensors": (folder / "st").read_bytes(),
         "packed": repacked(records, zipfile.ZIP_DEFLATED),
         "tar": test_legacy.tar(),
+        "without checksums": (folder / "bare.pt").read_bytes(),
     }
 
 

@@ -7,15 +7,17 @@ import zipfile
 import pytest
 import torch
 
-from course_utils.checkpoint import load_checkpoint, save_checkpoint
+from course_utils.anatomy import read_archive
+from course_utils.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
 from course_utils.ckpt.doctor import examine
 from course_utils.ckpt.main import main
-from course_utils.errors import CheckpointError
+from course_utils.errors import CheckpointError, UnsupportedCheckpointError
 from course_utils.files.contents import damaged_records, open_contents, verify
 from course_utils.formats import verify as formats_verify
 from course_utils.formats.open import open_contents as open_source
 from course_utils.formats.source import Memory
 from course_utils.formats.verify import Severity, Verdict
+from course_utils.resume.compare import differences
 from course_utils.safety import convert
 
 STATE = {"w": torch.arange(4.0), "n": 3}
@@ -146,8 +148,36 @@ def changed(path, change):
 def test_a_file_whose_data_were_never_written_is_not_said_to_have_changed(tmp_path):
     with torch.serialization.skip_data():
         torch.save(STATE, tmp_path / "model.pt")
-    (finding,) = verify(tmp_path / "model.pt").damage
-    assert "never written" in finding.problem
+    found = verify(tmp_path / "model.pt")
+    assert found.verdict is Verdict.UNVERIFIABLE
+    unknown, unwritten = found.findings
+    assert "no checksum" in unknown.problem
+    assert (unwritten.severity, "skip_data" in unwritten.problem) == (Severity.WARNING, True)
+    with pytest.warns(UserWarning, match="ever written"):
+        load_checkpoint(tmp_path / "model.pt")
+    with pytest.raises(UnsupportedCheckpointError, match="skip_data"):
+        convert(tmp_path / "model.pt", tmp_path / "out.safetensors")
+
+
+def test_what_was_written_later_into_a_file_without_data_cannot_be_verified(tmp_path):
+    path = tmp_path / "model.pt"
+    model = torch.nn.Linear(2, 1, bias=False)
+    with torch.serialization.skip_data():
+        torch.save(model.state_dict(), path)
+    record = read_archive(path).records["data/0"]
+    with open(path, "r+b") as file:
+        file.seek(record.offset)
+        file.write(b"\1" * record.size)
+    found = verify(path)
+    assert found.verdict is Verdict.UNVERIFIABLE
+    assert [finding.severity for finding in found.findings] == [Severity.NOTE]
+    assert found.checked < len(read_archive(path).records)
+    with pytest.warns(UserWarning, match="ever written"):
+        state = load_checkpoint(path)
+    assert not differences(state, torch.load(path))
+    with pytest.warns(UserWarning, match="some of its records have no checksum"):
+        restore_checkpoint(path, model)
+    assert not differences(model.state_dict(), state)
 
 
 ABSENT = {
