@@ -12,8 +12,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -28,7 +28,6 @@ from course_utils.files import direct_io
 
 def main(folder: Path, calls: int, seed: int) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup has it ignored
     direct_io.BLOCK = 64 << 10
     rng = random.Random(seed)
     path = folder / "model.pt"
@@ -81,27 +80,31 @@ def state(step: int) -> dict[str, object]:
 
 def with_interrupts(call: Callable[[], object], times: list[float]) -> bool:
     """Call, pressing Ctrl-C at these times; whether one came through."""
-    over = threading.Event()
+    over, armed = threading.Event(), False
 
     def press() -> None:
         for seconds in times:
             if not over.wait(seconds):
                 os.kill(os.getpid(), signal.SIGINT)
 
+    def interrupt(_: int, frame: FrameType | None) -> None:
+        """Interrupt the call, and not what stands around it here."""
+        if armed and frame and frame.f_code is not with_interrupts.__code__:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     fingers = threading.Thread(target=press)
-    interrupted = True
-    with suppress(KeyboardInterrupt):
-        fingers.start()
+    fingers.start()
+    interrupted = armed = True
+    try:
         call()
         interrupted = False
-    while True:
-        try:
-            over.set()
-            fingers.join()
-            time.sleep(0.001)
-            return interrupted
-        except KeyboardInterrupt:
-            interrupted = True
+    except KeyboardInterrupt:
+        pass
+    armed = False
+    over.set()
+    fingers.join()
+    return interrupted
 
 
 if __name__ == "__main__":
