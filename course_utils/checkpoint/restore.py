@@ -15,11 +15,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+from torch.optim import Optimizer
+
 from course_utils.checkpoint import read_into
 from course_utils.checkpoint.explain import explained
 from course_utils.checkpoint.load import load_checkpoint
 from course_utils.checkpoint.read_into import Reading
 from course_utils.checkpoint.restore_files import is_whole, plans_for
+from course_utils.checkpoint.restore_ordinary import hand_over
 from course_utils.checkpoint.restore_plan import Plan, refuse_overlaps
 from course_utils.checkpoint.saved_tensors import NotInPlaceError
 from course_utils.errors import (
@@ -68,7 +72,11 @@ def restore_checkpoint(path: str | os.PathLike[str], target: Any) -> None:
                 f"{path}: cannot be loaded in place: {error}. Nothing was loaded. Use "
                 "course_utils.partial.plan_partial_load."
             ) from None
-        _hand_over(target, load_checkpoint(path))
+        state = load_checkpoint(path)
+        if is_whole(target):  # takes all of it or nothing by itself
+            target.load_state_dict(state)
+        else:
+            hand_over(path, target, state)
         warnings.warn(
             f"{path}: loaded the ordinary way, with a second copy in memory: {error}", stacklevel=2
         )
@@ -83,6 +91,8 @@ def _restore(path: Path, target: Any) -> None:
         _read(plans, lambda plan: plan.new, "nothing was loaded.")
         if is_whole(target):
             target.rehearse(plans[0].state)
+        elif isinstance(target, Mapping):  # what is not filled in place may yet refuse its state
+            hand_over(path, {n: p for n, p in target.items() if not _is_filled(p)}, plans[0].state)
         _read(plans, lambda plan: plan.live, MIXTURE)
         for plan in plans:
             if plan.file.changed():
@@ -92,10 +102,15 @@ def _restore(path: Path, target: Any) -> None:
                 )
     if is_whole(target):
         target.load_filled(plans[0].state)
-    elif len(plans) == 1:
-        _hand_over(target, plans[0].state)
+    elif isinstance(target, Mapping):
+        for name in filter(lambda name: _is_filled(target[name]), target):
+            target[name].load_state_dict(plans[0].state[name])
     else:
         target.load_state_dict({k: v for plan in plans for k, v in plan.state.items()})
+
+
+def _is_filled(part: Any) -> bool:
+    return isinstance(part, nn.Module | Optimizer)
 
 
 def _read(plans: list[Plan], which: Callable[[Plan], list[Reading]], outcome: str) -> None:
@@ -107,12 +122,3 @@ def _read(plans: list[Plan], which: Callable[[Plan], list[Reading]], outcome: st
                 f"{plan.file.path}: was whole, and could then not be read a second time ({error}): "
                 f"{outcome}"
             ) from error
-
-
-def _hand_over(target: Any, state: Any) -> None:
-    """Load a state; tensors that were filled in place are the objects' own."""
-    if isinstance(target, Mapping):
-        for name, part in target.items():
-            part.load_state_dict(state[name])
-    else:
-        target.load_state_dict(state)

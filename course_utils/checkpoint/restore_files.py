@@ -48,6 +48,9 @@ class Whole(Protocol):
     def load_filled(self, state: dict[str, Any]) -> None:
         """Load all parts, those in place being filled."""
 
+    def load_state_dict(self, state: Any) -> None:
+        """Load all parts, the ordinary way."""
+
 
 def is_whole(target: Any) -> TypeGuard[Whole]:
     """Whether a target restores all of its parts or none by itself."""

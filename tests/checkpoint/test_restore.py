@@ -502,3 +502,46 @@ def test_nothing_is_allocated(tmp_path, target):
             stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
     assert int(done.stdout) < 32 * 1024
+
+
+class Refusing(nn.Linear):
+    """Takes its weights, and then refuses the rest."""
+
+    def _load_from_state_dict(self, state, prefix, *arguments):
+        super()._load_from_state_dict(state, prefix, *arguments)
+        if state[prefix + "bias"][0] == 0:
+            raise ValueError("not today")
+
+
+@pytest.mark.parametrize("entry", ["a shape", "a name", "its own refusal", "an entry"])
+def test_the_ordinary_way_loads_all_or_nothing(tmp_path, entry):
+    new = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(3)}
+    match entry:
+        case "a shape":
+            new["0.bias"] = torch.ones(4)
+        case "a name":
+            del new["0.bias"]
+        case "its own refusal":
+            new["0.bias"] = torch.zeros(3)
+    other = trained(1, 3)
+    saved = {"optimizer": other.optimizer.state_dict(), "model": new}
+    if entry == "an entry":
+        del saved["model"]
+    path = save_checkpoint(tmp_path / "a.pt", saved)
+    target = trained(0, 2)
+    module = nn.Sequential(Refusing(2, 3))
+    former = deepcopy([target.optimizer.state_dict(), module.state_dict()])
+    with pytest.raises(MismatchedCheckpointError, match=r"a\.pt"):
+        restore_checkpoint(path, {"optimizer": target.optimizer, "model": module})
+    assert not differences([target.optimizer.state_dict(), module.state_dict()], former)
+
+
+def test_a_part_that_refuses_is_asked_before_a_byte_is_written(tmp_path):
+    path = save_checkpoint(tmp_path / "a.pt", trained(1, 3).state_dict() | {"fussy": {}})
+    run = trained(0, 2)
+    parts = {"model": run.model, "scheduler": run.scheduler, "fussy": Fussy(1)}
+    before, former = snapshot(run), deepcopy(run.scheduler.state_dict())
+    with pytest.raises(MismatchedCheckpointError, match=r"nothing was loaded.*not today"):
+        restore_checkpoint(path, parts)
+    assert not differences(snapshot(run), before)
+    assert run.scheduler.state_dict() == former

@@ -1,0 +1,64 @@
+"""The ordinary way to restore: ``load_state_dict``, and what was there put back if that fails."""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.errors import MismatchedCheckpointError
+
+
+def hand_over(path: Path, target: Any, state: Any) -> None:
+    """Let objects load a state: all of them, or none.
+
+    Args:
+        path: names the file, for messages.
+        target: an object with ``load_state_dict``, or a dict from entries of the state to such.
+        state: what the file holds.
+
+    Raises:
+        MismatchedCheckpointError: one of them refuses its state; the others are as they were.
+    """
+    parts = target if isinstance(target, Mapping) else {None: target}
+    steps: list[Callable[[], object]] = []
+    try:
+        for name, part in parts.items():
+            steps.append(_remember(part))
+            part.load_state_dict(state if name is None else state[name])
+    except Exception as error:
+        outcome = "nothing was loaded" if _put_back(steps) else "old and new values are mixed"
+        raise MismatchedCheckpointError(f"{path}: does not fit, and {outcome}. {error}") from error
+
+
+def _remember(part: Any) -> Callable[[], object]:
+    """Return what puts a part back. A module's own hooks may refuse what it saves itself."""
+    if not isinstance(part, nn.Module):
+        return partial(part.load_state_dict, deepcopy(part.state_dict()))
+    live = part.state_dict(keep_vars=True)
+    former = {key: deepcopy(value.detach() if isinstance(value, Tensor) else value)
+              for key, value in live.items()}  # fmt: skip
+
+    def put_back() -> None:
+        with torch.no_grad():
+            for key, value in live.items():
+                if isinstance(value, Tensor):
+                    value.detach().copy_(former[key])
+                else:
+                    part.get_submodule(key.rpartition(".")[0]).set_extra_state(former[key])
+
+    return put_back
+
+
+def _put_back(steps: list[Callable[[], object]]) -> bool:
+    """Put parts back, the last first; whether all could be."""
+    done = True
+    for step in reversed(steps):
+        try:
+            step()
+        except Exception:  # go on: each part that is put back counts
+            done = False
+    return done
