@@ -13,7 +13,7 @@ from course_utils.formats.judge import ENCODE
 from course_utils.formats.pickle import Pickle, scan_pickle
 from course_utils.formats.pickle_instructions import run
 from course_utils.formats.pickle_machine import Machine
-from course_utils.formats.pickle_nodes import Call, describe
+from course_utils.formats.pickle_nodes import Call, Global, describe
 from course_utils.formats.source import Window
 from course_utils.formats.storages import sizes_of
 from course_utils.formats.trees import nodes
@@ -23,6 +23,9 @@ WRAPPERS = {
 }
 MOST_FIELDS = 1000  # in the dtype of an array, and what describes them
 _DTYPE = re.compile(r"([biufcmMSUVO])(\d+)")
+# https://github.com/jax-ml/ml_dtypes: all but three take a byte, of however few bits they are.
+_ML_DTYPES = {"bfloat16": "V2", "complex32": "V4", "bcomplex32": "V4"}
+_SHORT = re.compile(r"u?int[124]|float[468]_e\w+")
 
 
 def read_with_arrays(file: Window, start: int, content: Pickle) -> Pickle:
@@ -120,4 +123,6 @@ def _code(dtype: Any) -> str:
     match dtype:
         case Call(arguments=(str(code), *_)) if describe(dtype.function) == "numpy.dtype":
             return code
+        case Call(arguments=(Global(module="ml_dtypes", name=name), *_)):
+            return _ML_DTYPES.get(name, "V1" if _SHORT.fullmatch(name) else "")
     return ""

@@ -1,6 +1,7 @@
 """Pickles by joblib are read to their end: their numbers are neither instructions nor damage."""
 
 import joblib
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -20,6 +21,9 @@ ARRAYS = {
     "objects": np.array([1, "a", None], dtype=object),
     "columns of objects": np.zeros(3, [("a", "f4"), ("b", "O")]),
     "many": np.zeros(300_000),
+    "bfloat16": np.ones(5, ml_dtypes.bfloat16),
+    "float8": np.ones(5, ml_dtypes.float8_e4m3fn),
+    "int4": np.ones(5, ml_dtypes.int4),
 }
 
 
