@@ -35,7 +35,7 @@ TESTS = (
 )
 NEEDED = (
     *("numpy", "zlib-ng", "safetensors", "rich", "tqdm", "scikit-learn", "matplotlib"),
-    *("pytest", "pytest-xdist", "hypothesis"),
+    *("pytest", "pytest-xdist", "hypothesis", "ml_dtypes"),
 )
 HEAD = ("Python", "torch", "passed", "failed", "skipped", "remark")
 MINUTES = 90  # a row's tests, at most
