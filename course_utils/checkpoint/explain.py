@@ -144,7 +144,7 @@ def _tensors_in(path: Path, record: str) -> str:
     """Name the tensors that a damaged record holds, where the rest of the file still tells."""
     try:
         tensors = read_archive(path).tensors.values()
-    except CheckpointError:
+    except (CheckpointError, OSError):
         return ""
     names = [tensor.name for tensor in tensors if tensor.record == record]
     return f" (tensor {', '.join(names)})" if names else ""

@@ -29,7 +29,7 @@ from course_utils.checkpoint.torch_versions import (
     private_loader,
     refuse_unless_plain,
 )
-from course_utils.checkpoint.verified_read import StorageReader, has_checksums, memory_of
+from course_utils.checkpoint.verified_read import StorageReader, has_checksums, read_short
 from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
@@ -211,9 +211,12 @@ def stored_records(path: Path, file: OpenFile, locate: Locate | None = None) -> 
 
 def read_others(file: OpenFile, records: Mapping[str, Record]) -> dict[str, bytes]:
     """Read and verify the records that are not tensors: the pickle and some short ones."""
-    others = [record for record in records.values() if not _holds_tensor(record)]
-    with StorageReader(file.fileno(), others, checksums=has_checksums(records.values())) as reader:
-        return {record.name: bytes(memory_of(reader.take(record))) for record in others}
+    checksums = has_checksums(records.values())
+    return {
+        record.name: read_short(file, record, checksums=checksums)
+        for record in records.values()
+        if not _holds_tensor(record)
+    }
 
 
 def _holds_tensor(record: Record) -> bool:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from zlib_ng import zlib_ng
 
 from course_utils.checkpoint.verified_read import CHUNK, THREADS
 from course_utils.errors import DamagedRecordError
+from course_utils.files.open_file import OpenFile
 from course_utils.formats.checksum import problem_of
 from course_utils.formats.zip import Record
 
@@ -56,7 +58,7 @@ class Reading(NamedTuple):
         )
 
 
-def verify(descriptor: int, records: Iterable[Record]) -> None:
+def verify(file: OpenFile, records: Iterable[Record]) -> None:
     """Read records and compare their CRC-32; nothing is kept but what the system caches.
 
     Raises:
@@ -64,26 +66,38 @@ def verify(descriptor: int, records: Iterable[Record]) -> None:
         OSError: the system could not read them.
     """
     records = list(records)
+    if file.kept is not None:
+        for record in records:
+            found = zlib_ng.crc32(file.kept[record.offset : record.offset + record.size])
+            if problem := problem_of(record, found):
+                raise DamagedRecordError(record.name, problem)
+        return
     size = sum(record.size for record in records)
-    _spread(partial(_verify_group, descriptor), _groups(records), size)
+    _spread(partial(_verify_group, file.fileno()), _groups(records), size)
 
 
-def read(descriptor: int, readings: Iterable[Reading]) -> None:
+def read(file: OpenFile, readings: Iterable[Reading]) -> None:
     """Fill tensors from a file whose bytes have been verified.
 
     Raises:
         DamagedRecordError: the file is shorter now.
         OSError: the system could not read it.
     """
+    if file.kept is not None:
+        _copy(file.kept, readings)
+        return
     jobs: list[Callable[[], object]] = []
-    size = 0
+    direct: list[Tensor] = []
+    size, descriptor = 0, file.fileno()
     for reading in readings:
         size += reading.into.nbytes
         if reading.direct:
             jobs += _direct_jobs(descriptor, reading)
+            direct.append(reading.into)
         elif reading.into.numel():
             jobs.append(partial(_through_buffer, descriptor, reading))
     _spread(_run, _bundled(jobs), size)
+    increment_version(direct)  # a graph that has kept their old values says so when it needs them
 
 
 def _spread(work: Callable[[Any], object], items: Iterable[Any], size: int) -> None:
@@ -95,6 +109,22 @@ def _spread(work: Callable[[Any], object], items: Iterable[Any], size: int) -> N
     with ThreadPoolExecutor(THREADS, "checkpoint-reader") as pool:
         for _ in pool.map(work, items):
             pass
+
+
+def _copy(content: memoryview, readings: Iterable[Reading]) -> None:
+    """Fill tensors from a file that is in memory."""
+    whole = torch.frombuffer(content, dtype=torch.uint8)
+    of_dtype: dict[torch.dtype, Tensor] = {}
+    with torch.no_grad():
+        for start, span, shape, stride, dtype, into in readings:
+            size = dtype.itemsize
+            if start % size:
+                part = whole[start : start + span * size].clone().view(dtype)
+                into.copy_(part.as_strided(shape, stride))
+            elif span:
+                if dtype not in of_dtype:
+                    of_dtype[dtype] = whole[: len(whole) // size * size].view(dtype)
+                into.copy_(of_dtype[dtype].as_strided(shape, stride, start // size))
 
 
 def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:

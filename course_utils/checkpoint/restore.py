@@ -24,7 +24,7 @@ from course_utils.checkpoint.load import load_checkpoint
 from course_utils.checkpoint.read_into import Reading
 from course_utils.checkpoint.restore_files import is_whole, plans_for
 from course_utils.checkpoint.restore_ordinary import hand_over
-from course_utils.checkpoint.restore_plan import Plan, refuse_overlaps
+from course_utils.checkpoint.restore_plan import Plan, load_filled, refuse_overlaps
 from course_utils.checkpoint.saved_tensors import NotInPlaceError
 from course_utils.errors import (
     DamagedCheckpointError,
@@ -104,9 +104,9 @@ def _restore(path: Path, target: Any) -> None:
         target.load_filled(plans[0].state)
     elif isinstance(target, Mapping):
         for name in filter(lambda name: _is_filled(target[name]), target):
-            target[name].load_state_dict(plans[0].state[name])
+            load_filled(target[name], plans[0].state[name])
     else:
-        target.load_state_dict({k: v for plan in plans for k, v in plan.state.items()})
+        load_filled(target, {k: v for plan in plans for k, v in plan.state.items()})
 
 
 def _is_filled(part: Any) -> bool:
@@ -116,7 +116,7 @@ def _is_filled(part: Any) -> bool:
 def _read(plans: list[Plan], which: Callable[[Plan], list[Reading]], outcome: str) -> None:
     for plan in plans:
         try:
-            read_into.read(plan.file.fileno(), which(plan))
+            read_into.read(plan.file, which(plan))
         except (DamagedRecordError, OSError) as error:
             raise DamagedCheckpointError(
                 f"{plan.file.path}: was whole, and could then not be read a second time ({error}): "

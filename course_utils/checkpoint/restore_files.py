@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
+import torch
 from torch import nn
 
 from course_utils.checkpoint import read_into
@@ -71,7 +72,10 @@ def plans_for(path: Path, target: Any, opened: ExitStack) -> list[Plan]:
     """
     if stands_for_folder(path):
         return _planned_folder(path, target, opened)
-    return [_planned_file(_open(path, opened), target)]
+    file = _open(path, opened)
+    if file.size <= read_into.ALONE:
+        file.keep(torch.empty(file.size, dtype=torch.uint8, device="cpu").numpy().data)
+    return [_planned_file(file, target)]
 
 
 def _open(path: Path, opened: ExitStack) -> OpenFile:
@@ -151,7 +155,7 @@ def _plan_by(
     except MalformedPickleError as error:  # its bytes are right: the ordinary way says more
         raise NotInPlaceError(f"its pickle is not read: {error}") from None
     plan = _plan(file, target, tree, records)
-    read_into.verify(file.fileno(), plan.records())
+    read_into.verify(file, plan.records())
     as_torch_does = follows_layout(file, list(records.values()), others.get(".storage_alignment"))
     return plan if as_torch_does or not predicted else None
 

@@ -15,6 +15,7 @@ from torch import UntypedStorage
 from zlib_ng import zlib_ng
 
 from course_utils.errors import DamagedRecordError
+from course_utils.files.open_file import OpenFile
 from course_utils.formats.checksum import problem_of
 from course_utils.formats.zip import Record
 
@@ -108,14 +109,35 @@ def _finish(read: _Read, descriptor: int, checksums: bool) -> None:
             crc32 = zlib_ng.crc32_combine(crc32, future.result(), length)
         if not read.parts:
             crc32 = _fill(descriptor, memory_of(read.storage), record.offset)
-    except EOFError:
-        raise DamagedRecordError(record.name, "the file ends before its last byte") from None
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise  # the system's or the network's trouble: it says nothing of the file
-        raise DamagedRecordError(record.name, f"the disk cannot read it ({error})") from error
+    except (EOFError, OSError) as error:
+        raise _unread(record, error) from error
     if checksums and (problem := problem_of(record, crc32)):
         raise DamagedRecordError(record.name, problem)
+
+
+def _unread(record: Record, error: EOFError | OSError) -> Exception:
+    if isinstance(error, EOFError):
+        return DamagedRecordError(record.name, "the file ends before its last byte")
+    if error.errno == errno.EIO:
+        return DamagedRecordError(record.name, f"the disk cannot read it ({error})")
+    return error  # the system's or the network's trouble: it says nothing of the file
+
+
+def read_short(file: OpenFile, record: Record, *, checksums: bool) -> bytes:
+    """Return the bytes of a record that is not a tensor, verified if there are checksums.
+
+    Raises:
+        DamagedRecordError: the bytes are missing or do not match their CRC-32.
+    """
+    try:
+        data = file.read_at(record.offset, record.size)
+        if len(data) < record.size:
+            raise EOFError
+    except (EOFError, OSError) as error:
+        raise _unread(record, error) from error
+    if checksums and (problem := problem_of(record, zlib_ng.crc32(data))):
+        raise DamagedRecordError(record.name, problem)
+    return data
 
 
 def _fill(descriptor: int, memory: memoryview, position: int) -> int:

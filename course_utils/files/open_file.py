@@ -26,6 +26,7 @@ class OpenFile:
     Attributes:
         size: in bytes, when it was opened.
         identity: device, inode, size and time of the last change, when it was opened.
+        kept: its content, once it is kept in memory.
 
     Raises:
         MissingCheckpointError: there is no such file.
@@ -38,6 +39,7 @@ class OpenFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._descriptor = -1
+        self.kept: memoryview | None = None
         self.path = Path(path)
         try:
             # A pipe would wait for a writer: without waiting it opens, and is refused.
@@ -64,11 +66,24 @@ class OpenFile:
         return self._descriptor
 
     def changed(self) -> bool:
-        """Whether somebody has written to it since it was opened, by its size and its time."""
-        return self._identity() != self.identity
+        """Whether somebody has written to it since it was opened, by its size and its time.
+
+        What is kept in memory stays as it was read.
+        """
+        return self.kept is None and self._identity() != self.identity
+
+    def keep(self, memory: memoryview) -> None:
+        """Read the whole file into memory, of its size: what is read from now on comes from there.
+
+        A file that is shorter now is not kept.
+        """
+        if self.read_into(memory, 0) == len(memory):
+            self.kept = memory
 
     def read_at(self, position: int, count: int, /) -> bytes:
         """Return bytes, see `formats.source.Source`."""
+        if self.kept is not None:
+            return bytes(self.kept[position : position + count])
         data = os.pread(self._descriptor, count, position)
         OpenFile.watch(len(data))
         if len(data) == count or not data:

@@ -331,6 +331,7 @@ def test_every_record_damaged_leaves_all_as_it_was(tmp_path, by_torch, whole):
 def test_a_file_overwritten_between_the_readings_is_told(tmp_path, monkeypatch):
     path = save_checkpoint(tmp_path / "a.pt", nn.Linear(3, 3).state_dict())
     read = read_into.read
+    monkeypatch.setattr(read_into, "ALONE", 0)  # as for a large file: a small one is read once
 
     def meanwhile(*arguments):
         with open(path, "r+b") as file:
@@ -343,9 +344,36 @@ def test_a_file_overwritten_between_the_readings_is_told(tmp_path, monkeypatch):
         restore_checkpoint(path, nn.Linear(3, 3))
 
 
+def test_a_small_file_is_read_once(tmp_path, monkeypatch):
+    """What comes over it afterwards is not loaded."""
+    original, target = nn.Linear(3, 3), nn.Linear(3, 3)
+    path = save_checkpoint(tmp_path / "a.pt", original.state_dict())
+    verify = read_into.verify
+
+    def meanwhile(*arguments):
+        verify(*arguments)
+        path.write_bytes(bytes(path.stat().st_size))
+
+    monkeypatch.setattr(read_into, "verify", meanwhile)
+    restore_checkpoint(path, target)
+    assert not differences(target.state_dict(), original.state_dict())
+
+
+@pytest.mark.parametrize("alone", [0, 1 << 20], ids=["large", "small"])
+def test_a_graph_from_before_is_not_run_through_new_values(tmp_path, monkeypatch, alone):
+    monkeypatch.setattr(read_into, "ALONE", alone)
+    path, model = tmp_path / "a.pt", nn.Linear(2, 2)
+    save_checkpoint(path, nn.Linear(2, 2).state_dict())
+    loss = (model.weight * model.weight).sum()
+    restore_checkpoint(path, model)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_a_file_cut_off_between_the_readings_is_told(tmp_path, monkeypatch):
     path = save_checkpoint(tmp_path / "a.pt", nn.Linear(3, 3).state_dict())
     read = read_into.read
+    monkeypatch.setattr(read_into, "ALONE", 0)
 
     def meanwhile(*arguments):
         os.truncate(path, 100)

@@ -123,6 +123,19 @@ def test_a_disk_that_cannot_read(path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(DamagedCheckpointError, match=r"record data/.*Input/output error"):
+        load_checkpoint(path)
+
+
+def test_a_disk_that_cannot_read_the_pickle(path, monkeypatch):
+    pread, place = os.pread, open_contents(path).records["data.pkl"].offset
+
+    def fail(descriptor, count, position):
+        if position == place:
+            raise OSError(5, "Input/output error")
+        return pread(descriptor, count, position)
+
+    monkeypatch.setattr(os, "pread", fail)
     with pytest.raises(DamagedCheckpointError, match=r"data\.pkl.*Input/output error"):
         load_checkpoint(path)
 
@@ -150,11 +163,12 @@ def test_a_file_of_torchs_layout_is_read_without_looking_at_its_headers_first(pa
     monkeypatch.setattr(torch_versions, "safe_loader_is_broken", lambda: False)
     preadv, pread, calls = os.preadv, os.pread, []
     monkeypatch.setattr(os, "preadv", lambda *a: (calls.append("data"), preadv(*a))[1])
-    end = max(record.offset for record in open_contents(path).records.values())
+    records = open_contents(path).records.values()
+    others = {record.offset for record in records if not record.name.startswith("data/")}
 
     def read(descriptor, count, position):
-        if 0 < position < end:  # else it is the directory, or the format's mark
-            calls.append("header")
+        if 0 < position < max(others):  # else it is the directory, or the format's mark
+            calls.append("data" if position in others else "header")
         return pread(descriptor, count, position)
 
     monkeypatch.setattr(os, "pread", read)

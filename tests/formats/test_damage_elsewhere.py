@@ -99,6 +99,7 @@ def cut_while_it_is_read(folder, monkeypatch):
 
 def gone_between_two_readings(folder, monkeypatch):
     path, read = saved(folder), read_into.read
+    monkeypatch.setattr(read_into, "ALONE", 0)  # a small file is read once
     place = in_the_weights(path)
 
     def cut(descriptor, readings):
