@@ -20,9 +20,9 @@ class OptimizerPart:
     def __init__(self, name: str, thing: Optimizer) -> None:
         self.name, self.thing = name, thing
 
-    def state(self) -> Any:
+    def state(self, numbers: dict[str, str]) -> Any:
         """Return its state, by position."""
-        state = plain(self.thing.state_dict(), self.name)
+        state = plain(self.thing.state_dict(), self.name, numbers)
         if next(compressed(state["param_groups"]), None) is not None:
             raise CheckpointWriteError(
                 f"{self.name}: a group holds a compressed sparse tensor, which "

@@ -2,20 +2,21 @@
 
 Every part has the same four methods:
 
-- ``state()``: what to save; only what `plain` takes.
+- ``state(numbers)``: what to save; only what `plain` takes.
 - ``check(saved)``: what would keep it from being restored, and what is different but does no harm.
 - ``load(saved)``: restore it. The state is the part's own from then on.
 - ``remember()``: a function that puts it back as it is now.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from course_utils.resume.misfits import key_misfits, tensor_misfits
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import copied, plain
 from course_utils.resume.rng import GPUS, OwnGenerator, is_generator
@@ -33,7 +34,16 @@ def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
         name: the part's name; those of `TrainState`'s own arguments tell its kind.
         thing: what to save.
         holder: where it is found under its name; a plain value is replaced there.
+
+    Raises:
+        TypeError: one of `TrainState`'s own arguments has no state.
     """
+    has_state = callable(getattr(thing, "state_dict", None)) and hasattr(thing, "load_state_dict")
+    if name in NAMED and not has_state:
+        raise TypeError(
+            f"{name}: a {type(thing).__name__} has no state_dict and load_state_dict, so its place "
+            f"could not be saved{'; use a ResumableSampler' * (name == 'sampler')}"
+        )
     if isinstance(thing, Optimizer):
         return OptimizerPart(name, thing)
     if isinstance(thing, nn.Module):
@@ -48,7 +58,7 @@ def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
         return ScalerPart(name, thing)
     if name == "scheduler" or isinstance(thing, LRScheduler):
         return SchedulerPart(name, thing)
-    if callable(getattr(thing, "state_dict", None)) and hasattr(thing, "load_state_dict"):
+    if has_state:
         return StatefulPart(name, thing)
     return ValuePart(name, holder)
 
@@ -73,9 +83,9 @@ class StatefulPart:
     def __init__(self, name: str, thing: Any) -> None:
         self.name, self.thing = name, thing
 
-    def state(self) -> Any:
+    def state(self, numbers: dict[str, str]) -> Any:
         """Return its state."""
-        return plain(self.thing.state_dict(), self.name)
+        return plain(self.thing.state_dict(), self.name, numbers)
 
     def check(self, saved: Any) -> Findings:
         """Let it look at the state itself, if it has a ``check`` that returns problems."""
@@ -123,6 +133,16 @@ class ModulePart(StatefulPart):
             )
         self.thing.load_state_dict(clean)
 
+    def remember(self) -> Callable[[], object]:
+        """Keep a copy; layers that get their shapes by loading cannot lose them again."""
+        if not any(map(nn.parameter.is_lazy, self.thing.state_dict().values())):
+            return super().remember()
+
+        def put_back() -> None:
+            raise ValueError("it had layers without shapes; build it anew")
+
+        return put_back
+
 
 class TensorPart(StatefulPart):
     """A tensor or a parameter outside of any module; its values are written in place.
@@ -134,9 +154,9 @@ class TensorPart(StatefulPart):
         super().__init__(name, thing)
         self.holder = holder
 
-    def state(self) -> Any:
+    def state(self, numbers: dict[str, str]) -> Any:
         """Return the tensor."""
-        return plain(self.thing.detach(), self.name)
+        return plain(self.thing.detach(), self.name, numbers)
 
     def check(self, saved: Any) -> Findings:
         """Compare dtype, and the shape of one that is trained."""
@@ -170,9 +190,9 @@ class TensorPart(StatefulPart):
 class ValuePart(StatefulPart):
     """A number, text or container of the user's own, in a dictionary under its name."""
 
-    def state(self) -> Any:
+    def state(self, numbers: dict[str, str]) -> Any:
         """Return the value."""
-        return plain(self.thing[self.name], self.name)
+        return plain(self.thing[self.name], self.name, numbers)
 
     def check(self, saved: Any) -> Findings:
         """Take anything: it is the user's."""
@@ -229,30 +249,6 @@ class RngPart(StatefulPart):
             for state in (self.thing.state_dict(), saved)
         )
         return tensor_misfits(self.name, _flat(mine), _flat(theirs)), []
-
-
-def tensor_misfits(part: str, mine: State, theirs: State) -> list[str]:
-    """Return what differs in names, shapes and dtypes, a line each."""
-    problems = [finding for finding, _ in key_misfits(part, mine, theirs)]
-    for key, value in mine.items():
-        if not isinstance(value, Tensor) or key not in theirs:
-            continue
-        other, name = theirs[key], f"{part}.{key}" if part else key
-        if not isinstance(other, Tensor):
-            problems.append(f"- {name} is a {type(other).__name__}, not a tensor")
-        elif value.shape != other.shape:
-            shapes = f"{tuple(other.shape)}, here {tuple(value.shape)}"
-            problems.append(f"- {name}: shape {shapes}")
-        elif value.dtype != other.dtype:
-            problems.append(f"- {name}: {other.dtype}, here {value.dtype}")
-    return problems
-
-
-def key_misfits(part: str, mine: Iterable[str], theirs: Iterable[str]) -> list[tuple[str, str]]:
-    """Return a line for each name on one side only, and the name."""
-    absent, surplus = "is not in the checkpoint", "is in the checkpoint only"
-    found = [(f"- {part}.{key} {absent}", key) for key in mine if key not in theirs]
-    return found + [(f"- {part}.{key} {surplus}", key) for key in theirs if key not in mine]
 
 
 def _scheduler_misfits(part: str, mine: State, theirs: State) -> Iterator[tuple[str, str]]:

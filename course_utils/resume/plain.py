@@ -14,14 +14,22 @@ from course_utils.errors import CheckpointWriteError
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, bytearray)
 _OF_TORCH = (torch.Size, torch.dtype, torch.device)
 _DICTS = (dict, OrderedDict, Counter)
+_NUMPY: dict[str, Any] = {
+    kind.__name__.rstrip("_"): kind
+    for kind in (np.bool_, np.str_, np.bytes_, np.int8, np.int16, np.int32, np.int64, np.uint8,
+                 np.uint16, np.uint32, np.uint64, np.float16, np.float32, np.float64,
+                 np.complex64, np.complex128)
+}  # fmt: skip
 
 
-def plain(value: Any, name: str) -> Any:
+def plain(value: Any, name: str, numbers: dict[str, str] | None = None) -> Any:
     """Return a value in new containers, NumPy's numbers as Python's; tensors stay as they are.
 
     Args:
         value: a state, or a part of one.
         name: its dotted path, for messages.
+        numbers: where to note which numbers were NumPy's, by dotted path, for `as_numpy`. In sets
+            and as keys they become Python's for good, which are equal and found in their place.
 
     Raises:
         CheckpointWriteError: something in it could be saved, but not loaded again.
@@ -35,20 +43,35 @@ def plain(value: Any, name: str) -> Any:
         return value
     if isinstance(value, Tensor):
         return _tensor(value, name)
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and (kind := _numpy_name(value)) in _NUMPY:
+        if numbers is not None:
+            numbers[name] = kind
         return plain(value.item(), name)
     if type(value) in _DICTS:
-        pairs = {plain(key, name): plain(v, f"{name}.{key}") for key, v in value.items()}
+        pairs = {plain(k, name): plain(v, f"{name}.{k}", numbers) for k, v in value.items()}
         new = type(value)(pairs)
         if hasattr(value, "__dict__"):  # a state_dict's versions of modules, in _metadata
             vars(new).update(vars(value))
         return new
-    if type(value) in (list, tuple, set):
-        return type(value)(plain(item, f"{name}.{i}") for i, item in enumerate(value))
+    if type(value) is set:
+        return {plain(item, f"{name}.{i}") for i, item in enumerate(value)}
+    if type(value) in (list, tuple):
+        return type(value)(plain(v, f"{name}.{i}", numbers) for i, v in enumerate(value))
     raise CheckpointWriteError(
         f"{name} is a {type(value).__module__}.{type(value).__qualname__}, which could be saved "
         f"and not loaded again; {_remedy(value)}"
     )
+
+
+def as_numpy(value: Any, name: str, numbers: Mapping[str, str]) -> Any:
+    """Return a plain value with NumPy's numbers where `plain` has noted them; others stay."""
+    if type(value) in (list, tuple):
+        return type(value)(as_numpy(v, f"{name}.{i}", numbers) for i, v in enumerate(value))
+    if type(value) in _DICTS:
+        for key, item in value.items():
+            value[key] = as_numpy(item, f"{name}.{key}", numbers)
+    kind = _NUMPY.get(numbers.get(name, ""))
+    return kind(value) if kind and type(value) is type(kind().item()) else value
 
 
 def copied(value: Any) -> Any:
@@ -73,6 +96,10 @@ def whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def _numpy_name(value: np.generic) -> str:
+    return {"U": "str", "S": "bytes"}.get(value.dtype.kind, value.dtype.name)
+
+
 def _tensor(tensor: Tensor, name: str) -> Tensor:
     if nn.parameter.is_lazy(tensor):
         raise CheckpointWriteError(f"{name} has no shape yet; run one batch through the model")
@@ -82,6 +109,8 @@ def _tensor(tensor: Tensor, name: str) -> Tensor:
 
 
 def _remedy(value: Any) -> str:
+    if isinstance(value, np.generic):
+        return "make it one of Python's numbers or texts"
     if isinstance(value, np.ndarray):
         return "make it a tensor: torch.from_numpy(…)"
     if isinstance(value, Mapping):

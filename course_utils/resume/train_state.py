@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from course_utils.errors import CheckpointWriteError, MismatchedCheckpointError
+from course_utils.resume.as_built import AsBuilt
 from course_utils.resume.gradients import Gradients, restore
+from course_utils.resume.misfits import as_text, missing, tensor_misfits
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.parameters import (
     named_here,
@@ -27,9 +29,8 @@ from course_utils.resume.parts import (
     SchedulerPart,
     in_order,
     part_for,
-    tensor_misfits,
 )
-from course_utils.resume.plain import copied, whole_number
+from course_utils.resume.plain import as_numpy, copied, whole_number
 from course_utils.resume.rng import RngState
 from course_utils.resume.sampler import sampler_of
 from course_utils.resume.settings import align_base_lrs, changes, keep_settings, settings_of
@@ -101,6 +102,7 @@ class TrainState:
         self.step = 0
         self._gradients = Gradients(self._things().values())
         self._settings = self._settings_here()
+        self._built = AsBuilt(self._things())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of every part. Its tensors are live: save it before the next step.
@@ -108,16 +110,19 @@ class TrainState:
         Raises:
             CheckpointWriteError: it could be saved, but not restored; the message says why.
         """
-        parts = {name: part.state() for name, part in self._kinds().items()}
+        numbers: dict[str, str] = {}
+        parts = {name: part.state(numbers) for name, part in self._kinds().items()}
         counters = {name: getattr(self, name) for name in COUNTERS}
         order = parameter_order(self._things())
         about = {"torch": str(torch.__version__), "settings": copied(self._settings)}
+        about |= {"numpy": numbers} if numbers else {}
         state = {**counters, "parameter_order": order, "about": about, **parts}
         if gradients := self._gradients.unfinished(self._parameters()):
             state["gradients"] = gradients
         refuse_lost_parameters(order)
         if problems := self._check(state, ())[0]:
             raise CheckpointWriteError("\n".join(["this state could not be restored:", *problems]))
+        self._built.warn(self._things(), state)
         return state | {name: whole_number(state[name]) for name in COUNTERS}
 
     def load_state_dict(self, state: Mapping[str, Any], *, keep: Collection[str] = ()) -> None:
@@ -158,7 +163,7 @@ class TrainState:
         Raises:
             MismatchedCheckpointError: as for ``load_state_dict``. Nothing has been changed.
         """
-        if misfit := _misfit(self._check(state, ())[0]):
+        if misfit := as_text(self._check(state, ())[0]):
             raise MismatchedCheckpointError(misfit)
         large = self.in_place()
         rest = {name: copied(value) for name, value in state.items() if name not in large}
@@ -198,10 +203,14 @@ class TrainState:
             filled: names of parts that hold their new values already.
         """
         problems, notes = self._check(state, keep)
-        if text := agreed(_misfit(problems)):
+        if text := agreed(as_text(problems)):
             raise MismatchedCheckpointError(text)
-        settings = state.get("about", {}).get("settings", {})
+        about = state.get("about", {})
+        settings = about.get("settings", {})
         notes += changes(settings, self._settings, keep)
+        if numbers := about.get("numpy"):
+            for name in self._things().keys() & state.keys():
+                state[name] = as_numpy(state[name], name, numbers)
         keep_settings(state, settings, self._settings, keep)
         undo, failure = Undo(), None
         try:
@@ -217,7 +226,7 @@ class TrainState:
         kept = {name: here for name, here in self._settings.items() if name in keep}
         self._settings = {**self._settings, **settings, **kept}
         if notes:
-            saved_by = state.get("about", {}).get("torch", "an earlier build")
+            saved_by = about.get("torch", "an earlier build")
             lines = [f"the checkpoint (PyTorch {saved_by}; here {torch.__version__}):", *notes]
             warnings.warn("\n".join(lines), stacklevel=3)
 
@@ -235,13 +244,14 @@ class TrainState:
             undo.add(name, kinds["rng"].remember())  # the first is the last to be put back
             gradients = {name: parameter.grad for name, parameter in parameters.items()}
             undo.add("gradients", partial(restore, parameters, gradients))
-            restore(parameters, named_here(state.get("gradients", {}), parameters))
             for name in in_order(kinds):
                 if name in state:
                     if name not in filled:
                         undo.add(name, kinds[name].remember())
                     kinds[name].load(state[name])
             align_base_lrs(kinds, keep)
+            name = "gradients"  # of layers that were lazy, too
+            restore(parameters, named_here(state.get("gradients", {}), parameters))
         except Exception as error:
             raise MismatchedCheckpointError(
                 f"{name} could not be restored ({type(error).__name__}: {error})"
@@ -261,7 +271,7 @@ class TrainState:
         """What keeps a state from being restored, and what only needs saying."""
         kinds = self._kinds()
         wanted = [*COUNTERS, "parameter_order", *(name for name in kinds if name not in keep)]
-        problems = _missing(state, wanted, {*NOTES, *kinds, *keep})
+        problems = missing(state, wanted, {*NOTES, *kinds, *keep})
         if problems:
             return problems, []
         notes: list[str] = []
@@ -282,18 +292,3 @@ class TrainState:
             for name, part in self._kinds().items()
             if isinstance(part, OptimizerPart | SchedulerPart)
         }
-
-
-def _misfit(problems: list[str]) -> str:
-    return "\n".join(["the checkpoint does not fit:", *problems]) if problems else ""
-
-
-def _missing(state: Mapping[str, Any], wanted: list[str], known: Collection[str]) -> list[str]:
-    absent = [f"- {name} is not in the checkpoint" for name in wanted if name not in state]
-    surplus = [
-        f"- {name} is in the checkpoint only: name it as a part, TrainState(…, {name}=…), or pass "
-        f"over it, keep=['{name}']"
-        for name in state
-        if name not in wanted and name not in known
-    ]
-    return absent + surplus

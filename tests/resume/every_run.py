@@ -168,7 +168,8 @@ def strict():
         warnings.filterwarnings(
             "ignore", message="Sparse invariant checks|.*sparse", category=UserWarning
         )
-        warnings.filterwarnings("error", message="the checkpoint")
+        for beginning in ("the checkpoint", "training has changed", "this run is built"):
+            warnings.filterwarnings("error", message=beginning)
         yield
 
 
