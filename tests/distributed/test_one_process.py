@@ -311,7 +311,7 @@ def test_a_hostile_value_is_not_run_and_nothing_is_loaded(
     run.sampler = Hostile(100)
     with pytest.raises(CheckpointWriteError, match=r"sampler\.seed is a .*Touch"):
         save_sharded(tmp_path, 1, run)
-    monkeypatch.setattr(parts, "plain", lambda value, name: value)  # an attacker does not ask
+    monkeypatch.setattr(parts, "plain", lambda value, *_: value)  # an attacker does not ask
     save_sharded(tmp_path, 1, run)
     victim = new_run(seed=7, steps=2)
     before = everything(victim)
