@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_utils.resume.forgotten import Forgotten
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.parameters import order_misfits, parameter_order
 from course_utils.resume.parts import ModulePart, ScalerPart, SchedulerPart, part_for
+from course_utils.resume.settings import added
 from course_utils.resume.unsaved import Unsaved
 
 
@@ -24,7 +26,7 @@ class AsBuilt:
         outlines = {name: _outline(part_for(name, thing, {})) for name, thing in things.items()}
         self._parts = {name: part for name, part in outlines.items() if part}
         self._order = parameter_order(things)
-        self._unsaved = Unsaved(things)
+        self._unsaved, self._forgotten = Unsaved(things), Forgotten(things)
         self._said: set[str] = set()
 
     def warn(self, things: Mapping[str, Any], state: Mapping[str, Any]) -> None:
@@ -40,16 +42,23 @@ class AsBuilt:
         """
         for heading, lines in (
             (_OTHER, self._misfits(state)),
-            (_LOST, self._unsaved.changed(things, state)),
+            (_LOST, self._forgotten.lines(things) + self._unsaved.changed(things, state)),
         ):
             if new := [line for line in lines if line not in self._said]:
                 self._said.update(new)
                 warnings.warn("\n".join([heading, *new]), stacklevel=3)
 
+    def restored(self) -> None:
+        """Take note that the run's values come from a checkpoint now."""
+        self._forgotten.restored()
+
     def _misfits(self, state: Mapping[str, Any]) -> list[str]:
         """What would keep a state from being loaded into a run built as this one was."""
-        kept = self._parts.keys() & state.keys()
-        lines = [line for name in kept for line in self._parts[name].check(state[name])[0]]
+        lines: list[str] = []
+        for name, part in self._parts.items():
+            if isinstance(part, OptimizerPart):
+                part = OptimizerPart(name, part.thing, added(name, state))
+            lines += part.check(state[name])[0] if name in state else []
         return lines or order_misfits(state["parameter_order"], self._order)
 
 

@@ -40,7 +40,7 @@ class Gradients:
     def _is_used_up(self, parameter: Tensor, gradient: Tensor) -> bool:
         if self._keeps or not self._dropped.get(parameter):
             return False
-        return self._used.get(gradient) == _version(gradient)
+        return self._used.get(gradient) == version(gradient)
 
     def _note(self, optimizer: Optimizer, *_: Any) -> None:
         for group in optimizer.param_groups:
@@ -48,7 +48,7 @@ class Gradients:
                 if parameter.grad is not None:
                     self._keeps |= parameter.grad in self._used
                     self._dropped[parameter] = parameter in self._dropped
-                    self._used[parameter.grad] = _version(parameter.grad)
+                    self._used[parameter.grad] = version(parameter.grad)
 
 
 def restore(parameters: Mapping[str, Tensor], saved: Mapping[str, Tensor | None]) -> None:
@@ -58,9 +58,9 @@ def restore(parameters: Mapping[str, Tensor], saved: Mapping[str, Tensor | None]
         parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
 
-def _version(gradient: Tensor) -> int:
-    """Return a number that grows whenever the gradient's values are written."""
+def version(tensor: Tensor) -> int:
+    """Return a number that grows whenever the tensor's values are written."""
     with torch.no_grad():
         # Of a DTensor, FSDP writes into the local part.
-        local = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+        local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return local._version

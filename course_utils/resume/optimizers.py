@@ -1,6 +1,6 @@
 """An optimizer as part of a run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,10 +15,15 @@ class OptimizerPart:
 
     ``Optimizer.load_state_dict`` casts moments to the dtype of their parameters, and takes the
     tensors of the state it is given for its own.
+
+    Args:
+        name: the part's name.
+        thing: the optimizer.
+        added: entries of groups that its steps had added to the saved one, such as a counter.
     """
 
-    def __init__(self, name: str, thing: Optimizer) -> None:
-        self.name, self.thing = name, thing
+    def __init__(self, name: str, thing: Optimizer, added: Collection[str] = ()) -> None:
+        self.name, self.thing, self.added = name, thing, {*added, *_OF_OTHERS}
 
     def state(self, numbers: dict[str, str]) -> Any:
         """Return its state, by position."""
@@ -41,14 +46,13 @@ class OptimizerPart:
             return problems, []
         notes = []
         for here, there in zip(self.thing.param_groups, saved["param_groups"], strict=True):
-            unknown = {key: value for key, value in there.items() if key not in here}
+            unknown = {k: v for k, v in there.items() if k not in here and k not in self.added}
             off = [key for key, value in unknown.items() if value is None or value is False]
-            off += [key for key in unknown if key in _OF_OTHERS]
             if on := sorted(unknown.keys() - set(off)):
                 problems.append(
                     f"- {self.name}: has no setting {', '.join(on)}: another kind of optimizer?"
                 )
-            if off := [key for key in off if key not in _OF_OTHERS]:
+            if off:
                 notes.append(f"- {self.name}: has no setting {', '.join(off)}, which was off")
             if absent := [key for key in here if key not in there and key not in _OF_OTHERS]:
                 notes.append(
@@ -60,7 +64,7 @@ class OptimizerPart:
         """Restore it."""
         before = [dict(group) for group in self.thing.param_groups]
         for group, former in zip(saved["param_groups"], before, strict=True):
-            for key in group.keys() - former.keys() - _OF_OTHERS:
+            for key in group.keys() - former.keys() - self.added:
                 del group[key]
         self.thing.load_state_dict(saved)
         for group, former in zip(self.thing.param_groups, before, strict=True):

@@ -10,6 +10,7 @@ Every part has the same four methods:
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,20 +21,23 @@ from course_utils.resume.misfits import key_misfits, tensor_misfits
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import copied, plain
 from course_utils.resume.rng import GPUS, OwnGenerator, is_generator
+from course_utils.resume.settings import added
 from course_utils.resume.wrapped import matched, unwrapped
 
 State = Mapping[str, Any]
 Findings = tuple[list[str], list[str]]  # problems, notes
+NOTHING: State = MappingProxyType({})
 NAMED = ("sampler", "model", "ema", "optimizer", "scheduler", "scaler", "rng")  # of TrainState
 
 
-def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
+def part_for(name: str, thing: Any, holder: dict[str, Any], state: State = NOTHING) -> Any:
     """Return the part of the right kind.
 
     Args:
         name: the part's name; those of `TrainState`'s own arguments tell its kind.
         thing: what to save.
         holder: where it is found under its name; a plain value is replaced there.
+        state: that of a run, if the part is to be restored from it.
 
     Raises:
         TypeError: one of `TrainState`'s own arguments has no state.
@@ -45,7 +49,7 @@ def part_for(name: str, thing: Any, holder: dict[str, Any]) -> Any:
             f"could not be saved{'; use a ResumableSampler' * (name == 'sampler')}"
         )
     if isinstance(thing, Optimizer):
-        return OptimizerPart(name, thing)
+        return OptimizerPart(name, thing, added(name, state))
     if isinstance(thing, nn.Module):
         return ModulePart(name, thing)
     if isinstance(thing, Tensor):

@@ -29,6 +29,19 @@ def settings_of(thing: Any) -> Any:
         return {}
 
 
+def added(name: str, state: Mapping[str, Any]) -> set[str]:
+    """Return which entries of a saved optimizer's groups were not there when it was built.
+
+    Args:
+        name: the optimizer's.
+        state: of a run, or something in its place.
+    """
+    built = state.get("about", {}).get("settings", {}).get(name)
+    groups = state[name].get("param_groups") if isinstance(state.get(name), Mapping) else None
+    pairs = zip(groups, built, strict=False) if groups and isinstance(built, list) else ()
+    return {key for group, former in pairs for key in group.keys() - former.keys()} - _NO_SETTINGS
+
+
 def changes(saved: Settings, here: Settings, keep: Collection[str]) -> list[str]:
     """Say of each setting that was changed whose value counts, a line each.
 

@@ -24,6 +24,7 @@ from course_utils.resume.parameters import (
 )
 from course_utils.resume.parts import (
     NAMED,
+    NOTHING,
     Findings,
     ModulePart,
     SchedulerPart,
@@ -222,6 +223,7 @@ class TrainState:
             if filled:
                 outcome = f"{', '.join(filled)} hold new values now. Load again."
             raise MismatchedCheckpointError(f"{text}; {outcome}") from failure
+        self._built.restored()
         self.epoch, self.step = (whole_number(state[name]) or 0 for name in COUNTERS)
         kept = {name: here for name, here in self._settings.items() if name in keep}
         self._settings = {**self._settings, **settings, **kept}
@@ -238,7 +240,7 @@ class TrainState:
         filled: Collection[str] = (),
     ) -> None:
         """Load all parts, each with a way back unless it is filled already."""
-        kinds, parameters = self._kinds(), self._parameters()
+        kinds, parameters = self._kinds(state), self._parameters()
         name = "rng"
         try:
             undo.add(name, kinds["rng"].remember())  # the first is the last to be put back
@@ -261,15 +263,16 @@ class TrainState:
         named = {name: getattr(self, name) for name in NAMED}
         return {name: thing for name, thing in named.items() if thing is not None} | self.parts
 
-    def _kinds(self) -> dict[str, Any]:
-        return {name: part_for(name, thing, self.parts) for name, thing in self._things().items()}
+    def _kinds(self, state: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+        things = self._things().items()
+        return {name: part_for(name, thing, self.parts, state) for name, thing in things}
 
     def _parameters(self) -> dict[str, Tensor]:
         return named_parameters(self._things())
 
     def _check(self, state: Mapping[str, Any], keep: Collection[str]) -> Findings:
         """What keeps a state from being restored, and what only needs saying."""
-        kinds = self._kinds()
+        kinds = self._kinds(state)
         wanted = [*COUNTERS, "parameter_order", *(name for name in kinds if name not in keep)]
         problems = missing(state, wanted, {*NOTES, *kinds, *keep})
         if problems:

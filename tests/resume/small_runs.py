@@ -380,6 +380,72 @@ def optimizer_inside_another():
 
 
 @run()
+def optimizer_that_counts_in_its_groups():
+    """As LAMB and Adan of timm do: the counter is not there before the first step."""
+
+    class Grouped(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                group["count"] = group.get("count", 0) + 1
+                group["lr"] = 0.1 / group["count"]
+            super().step()
+
+    return simple(small(make=Grouped))
+
+
+@run()
+def optimizer_with_a_state_of_no_parameter():
+    class Shared(torch.optim.SGD):
+        def step(self, closure=None):
+            self.state["all"]["t"] = self.state["all"].get("t", 0) + 1
+            self.param_groups[0]["lr"] = 0.1 / self.state["all"]["t"]
+            super().step()
+
+    return simple(small(make=Shared))
+
+
+@run(said=r"optimizer: a scheduler sets its lr and is no part")
+def a_scheduler_that_was_forgotten():
+    state = small(make=torch.optim.Adam)
+    scheduler = schedules.StepLR(state.optimizer, 3, 0.5)
+    return simple(state, after=scheduler.step)
+
+
+@run(said=r"first\.bias and 1 more: trained by an optimizer that is no part")
+def an_optimizer_that_was_forgotten():
+    model = Body()
+    matrices, others = ([p for p in model.parameters() if p.ndim == n] for n in (2, 1))
+    second = torch.optim.Adam(others, lr=0.1)
+    state = TrainState(model, torch.optim.SGD(matrices, lr=0.1))
+
+    def clear():
+        second.step()
+        model.zero_grad()
+
+    return simple(state, clear=clear)
+
+
+@run()
+def layers_that_no_optimizer_has():
+    model = Body()
+    return simple(TrainState(model, torch.optim.SGD(model.last.parameters(), lr=0.1)))
+
+
+@run()
+def a_teacher_that_follows():
+    state = small(teacher=nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)))
+
+    def after():
+        with torch.no_grad():
+            for mine, its in zip(
+                state.parts["teacher"].parameters(), state.model.parameters(), strict=True
+            ):
+                mine.lerp_(its, 0.1)
+
+    return simple(state, after=after)
+
+
+@run()
 def lbfgs():
     state = small(make=torch.optim.LBFGS, options={"line_search_fn": "strong_wolfe"})
 
