@@ -170,9 +170,9 @@ class Place:
         self.at = state["at"]
 
 
-def cannot_be_copied(tensor):
+def cannot_be_copied(value):
     """By `copy.deepcopy`, with which torch makes an average of a model."""
-    return nn.parameter.is_lazy(tensor) or tensor.layout == torch.sparse_csr
+    return nn.parameter.is_lazy(value) or getattr(value, "layout", None) == torch.sparse_csr
 
 
 def new_run(kind, number, weights):
