@@ -11,7 +11,7 @@ The files stay DCP's own: its plain ``load`` reads them too.
 import dataclasses
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +41,7 @@ from course_utils.errors import (
     MismatchedCheckpointError,
     UnsafeCheckpointError,
 )
+from course_utils.partial.sources import EXTRA_STATE
 
 
 class CommittingWriter(FileSystemWriter):
@@ -169,16 +170,15 @@ def check_fits(checkpoint: Path, metadata: Metadata, here: dict[str, Any]) -> No
         checkpoint: its folder, for the message.
         metadata: its index.
         here: modules' states by the names of their parts; they must be the same as in the
-            checkpoint, name by name, shape by shape and dtype by dtype.
+            checkpoint, name by name, shape by shape and dtype by dtype. What is in a module's
+            extra state is its own: that must only be there.
 
     Raises:
         MismatchedCheckpointError: something is missing, left over, or of another shape or dtype.
     """
     prefixes = tuple(f"{part}." for part in here)
     values = metadata.state_dict_metadata, flatten(here)[0]
-    saved, mine = (
-        {n: _kind(v) for n, v in side.items() if n.startswith(prefixes)} for side in values
-    )
+    saved, mine = (_kinds(side, prefixes) for side in values)
     wrong = [
         f"{name} is {_told(theirs, own)} in the file, {_told(own, theirs)} here"
         for name in sorted(saved.keys() | mine.keys())
@@ -231,6 +231,18 @@ class _Checked(WriteResult):
     @classmethod
     def note(cls, result: WriteResult, parts: dict[str, Part]) -> "_Checked":
         return cls(**vars(result), part=parts[result.storage_data.relative_path])
+
+
+def _kinds(values: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Kind]:
+    """Return what there is of modules, by name; an extra state may hold anything at any time."""
+    kinds: dict[str, Kind] = {}
+    for name in (name for name in values if name.startswith(prefixes)):
+        keys = name.split(".")
+        if EXTRA_STATE in keys:
+            kinds[".".join(keys[: keys.index(EXTRA_STATE) + 1])] = "there", ""
+        else:
+            kinds[name] = _kind(values[name])
+    return kinds
 
 
 def _kind(value: object) -> Kind:

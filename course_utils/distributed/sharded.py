@@ -27,6 +27,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint import TensorStorageMetadata
 from zlib_ng.zlib_ng import crc32
 
 from course_utils.checkpoint.torch_versions import version
@@ -36,6 +37,7 @@ from course_utils.distributed.files import (
     CommittingWriter,
     FlatSavePlanner,
     check_fits,
+    plain_room,
     read_state,
 )
 from course_utils.distributed.flat import Path as Keys
@@ -203,9 +205,9 @@ def _to_save(run: ShardedRun, step: int) -> tuple[dict[str, Any], dict[str, Keys
 def _room_of_model(here: dict[str, Any], keys: Keys, info: Any) -> Any:
     if keys[0] != "model":
         return SKIP
-    like = here[".".join(map(str, keys[1:]))]
-    if not isinstance(like, torch.Tensor):
-        return None
+    like = here.get(".".join(map(str, keys[1:])))
+    if not isinstance(like, torch.Tensor) or not isinstance(info, TensorStorageMetadata):
+        return plain_room(keys, info)  # it is in an extra state
     return room_like(like, info.size, info.properties.dtype)
 
 

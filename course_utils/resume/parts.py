@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from course_utils.partial.sources import EXTRA_STATE
 from course_utils.resume.misfits import key_misfits, tensor_misfits
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import copied, plain
@@ -113,10 +114,13 @@ class ModulePart(StatefulPart):
         super().__init__(name, unwrapped(thing))
 
     def check(self, saved: Any) -> Findings:
-        """Compare names, shapes and dtypes."""
+        """Compare names, shapes and dtypes; what is in an extra state is the module's own."""
         if not isinstance(saved, Mapping):
             return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
-        mine = self.thing.state_dict()
+        mine = {
+            name: None if name.rpartition(".")[2] == EXTRA_STATE else value
+            for name, value in self.thing.state_dict().items()
+        }
         return tensor_misfits(self.name, mine, _renamed(saved, mine)), []
 
     def load(self, saved: Any) -> None:

@@ -195,6 +195,50 @@ def test_sparse_and_quantized_tensors(tmp_path):
     assert differences(run.model.graph, new(9).model.graph)
 
 
+class Keeps(nn.Linear):
+    """A layer with a state of its own, which may be anything."""
+
+    def __init__(self, extra):
+        super().__init__(2, 2)
+        self.extra = extra
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+EXTRAS = [None, 3, torch.ones(2), {"a": torch.ones(1), "b": {"c": 2}}, {}]
+
+
+def test_an_extra_state_may_be_anything_on_either_side(tmp_path):
+    def new(seed, extra):
+        torch.manual_seed(seed)
+        model = nn.ModuleList([Keeps(extra)])
+        return ShardedRun(model, torch.optim.SGD(model.parameters(), lr=0.1), ResumableSampler(2))
+
+    for step, there in enumerate(EXTRAS, 1):
+        run = new(step, copy.deepcopy(there))
+        save_sharded(tmp_path, step, run)
+        for here in EXTRAS:
+            again, used = new(9, copy.deepcopy(here)), new(9, copy.deepcopy(here)).model
+            load_sharded(tmp_path, again)
+            load_sharded_model(tmp_path, used)
+            assert same(run, again) == []
+            assert differences(used.state_dict(), run.model.state_dict()) == []
+
+
+def test_a_layer_that_has_no_extra_state_here_is_another_one(tmp_path):
+    model = Keeps(3)
+    save_sharded(tmp_path, 1, ShardedRun(model, torch.optim.SGD(model.parameters(), lr=0.1)))
+    other = nn.Linear(2, 2)
+    run = ShardedRun(other, torch.optim.SGD(other.parameters(), lr=0.1))
+    for load in (load_sharded, lambda folder, run: load_sharded_model(folder, run.model)):
+        with pytest.raises(MismatchedCheckpointError, match="_extra_state is there in the file, m"):
+            load(tmp_path, run)
+
+
 # All the parts
 
 

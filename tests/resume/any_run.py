@@ -170,9 +170,9 @@ class Place:
         self.at = state["at"]
 
 
-def cannot_be_copied(value):
+def cannot_be_copied(tensor):
     """By `copy.deepcopy`, with which torch makes an average of a model."""
-    return nn.parameter.is_lazy(value) or getattr(value, "layout", None) == torch.sparse_csr
+    return nn.parameter.is_lazy(tensor) or tensor.layout == torch.sparse_csr
 
 
 def new_run(kind, number, weights):
@@ -191,7 +191,8 @@ def new_run(kind, number, weights):
     parts = {"second": second, "lone": lone, "other": other, "mine": None, "place": Place()}
     if draw.random() < 0.5:
         parts["scaler"] = torch.amp.GradScaler("cpu", enabled=draw.random() < 0.7)
-    if draw.random() < 0.4 and not any(map(cannot_be_copied, model.state_dict().values())):
+    tensors = [*model.parameters(), *model.buffers()]
+    if draw.random() < 0.4 and not any(map(cannot_be_copied, tensors)):
         parts["ema"] = AveragedModel(model, use_buffers=draw.random() < 0.5)
     if draw.random() < 0.6:
         parts["sampler"] = ResumableSampler(9)

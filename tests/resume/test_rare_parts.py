@@ -194,3 +194,42 @@ def test_a_parameter_of_another_shape_is_refused():
     saved = new_state(mine=nn.Parameter(torch.ones(2))).state_dict()
     with pytest.raises(MismatchedCheckpointError, match="mine: shape"):
         new_state(9, mine=nn.Parameter(torch.ones(3))).load_state_dict(saved)
+
+
+class Keeps(nn.Linear):
+    """A layer with a state of its own, which may be anything."""
+
+    def __init__(self, extra=None):
+        super().__init__(2, 2)
+        self.extra = extra
+
+    def get_extra_state(self):
+        return self.extra
+
+    def set_extra_state(self, state):
+        self.extra = state
+
+
+EXTRAS = {
+    "nothing": None,
+    "a number": 3,
+    "a tensor": torch.ones(2),
+    "a larger one": torch.zeros(3, dtype=torch.int64),
+    "a dictionary": {"a": torch.ones(1), "b": {"c": 2}},
+    "an empty one": {},
+}
+
+
+@pytest.mark.parametrize("here", EXTRAS)
+@pytest.mark.parametrize("there", EXTRAS)
+def test_an_extra_state_may_be_anything_on_either_side(there, here):
+    saved = copy.deepcopy(new_state(model=lambda: Keeps(EXTRAS[there])).state_dict())
+    again = new_state(9, lambda: Keeps(EXTRAS[here]))
+    again.load_state_dict(saved)
+    assert differences(saved, again.state_dict()) == []
+
+
+def test_a_layer_that_has_no_extra_state_here_is_another_one():
+    saved = new_state(model=Keeps).state_dict()
+    with pytest.raises(MismatchedCheckpointError, match=r"model\._extra_state is in the checkp"):
+        new_state(9).load_state_dict(saved)
