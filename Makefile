@@ -62,6 +62,7 @@ wheel:
 	$(PYTHON) -m venv build/wheel/tools && build/wheel/tools/bin/pip install -q build twine
 	build/wheel/tools/bin/python -m build -q --outdir build/wheel/dist .
 	build/wheel/tools/bin/twine check --strict build/wheel/dist/*
+	! tar -tzf build/wheel/dist/*.tar.gz | grep /tests/  # which need the repository around them
 	$(PYTHON) -m venv build/wheel/empty && build/wheel/empty/bin/pip install -q build/wheel/dist/*.whl
 	cd build/wheel && empty/bin/ckpt --version && empty/bin/ckpt inspect $(CURDIR)/$(SAMPLE)
 

@@ -3,6 +3,7 @@
 Nothing is executed: pages are made of the notebooks as they were built. ``make site`` runs this.
 """
 
+import html
 import re
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ import nbformat
 from accessible import repair
 from bundle import bundle
 from nbformat import NotebookNode
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import CppLexer, PythonLexer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -68,6 +72,7 @@ def copy_notebook(path: Path) -> None:
     """Copy an executed notebook: answers below open questions folded, with a link to its file."""
     notebook = nbformat.read(path, as_version=4)
     fold_answers(notebook)
+    leave_colours_to_the_theme(notebook)
     lower_anchors(notebook)
     name = path.relative_to(ROOT / "notebooks").as_posix()
     up = "../" * (1 + name.count("/"))
@@ -91,6 +96,18 @@ def fold_answers(notebook: NotebookNode) -> int:
             cell.metadata.setdefault("tags", []).append("hide-output")
             folded += 1
     return folded
+
+
+def leave_colours_to_the_theme(notebook: NotebookNode) -> None:
+    """Highlight anew the code that a lesson shows as a light card, which blinds in a dark page."""
+    for cell in notebook.cells:
+        for data in [output.data for output in cell.get("outputs", ()) if "data" in output]:
+            if 'class="highlight" style' not in data.get("text/html", ""):
+                continue
+            source, _, code = data["text/plain"].partition("\n\n")  # what `lesson.Code` prints
+            lexer = PythonLexer() if source.startswith("course_utils.") else CppLexer()
+            shown = highlight(code, lexer, HtmlFormatter())
+            data["text/html"] = f"<div><code>{html.escape(source)}</code>{shown}</div>"
 
 
 def lower_anchors(notebook: NotebookNode) -> None:

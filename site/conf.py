@@ -1,5 +1,6 @@
 """Sphinx's settings. The sources are laid together by `build.py`, which also says what runs."""
 
+import re
 from pathlib import Path
 
 import course_utils
@@ -10,7 +11,7 @@ version = release = course_utils.__version__
 REPOSITORY = ""  # its address, once it has one: then pages link to it
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["explorer", "download"]
+exclude_patterns = ["explorer", "download", "_templates"]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 root_doc = "index"
 language = "en"
@@ -28,10 +29,12 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes as a list, not three lines each
 
 html_theme = "furo"
 html_title = f"Saving and loading PyTorch models {version}"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["course.css"]
 html_search_scorer = str(Path(__file__).with_name("scorer.js"))
 html_copy_source = False
@@ -43,9 +46,13 @@ pygments_dark_style = "a11y-high-contrast-dark"
 
 
 def setup(app):
-    """Leave out what Python itself says of a named tuple's fields."""
+    """Leave out what Python itself says of a named tuple's fields, and what is private."""
 
     def skip(app, what, name, member, skip, options):
         return skip or str(getattr(member, "__doc__", "")).startswith("Alias for field number")
 
+    def promised(app, what, name, obj, options, signature, returns):
+        return signature and re.sub(r"(, \*)?, _\w+: .*\)", ")", signature), returns
+
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", promised)

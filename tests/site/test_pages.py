@@ -57,3 +57,13 @@ def test_no_answer_stands_open_below_a_question():
                 asked += 1
                 assert "tag_hide-output" in cell.partition(">")[0], path.name
     assert asked > 10
+
+
+def test_code_that_a_lesson_shows_has_the_colours_of_the_page():
+    """In the dark theme, too: none of its own."""
+    shown = 0
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        assert 'class="highlight" style' not in text, path.name
+        shown += len(re.findall(r'<code>course_utils\.[\w.]+</code><div class="highlight"', text))
+    assert shown > 10

@@ -69,6 +69,19 @@ def test_an_error_message_is_found_by_search(browser, address):
         "Unexpected key(s) in state_dict: module."
     )
     page.keyboard.press("Enter")
+    assert leads_to_the_faq(page)
+
+
+def test_a_phone_can_search_from_the_page_of_the_search(browser, address):
+    """Where the theme's own field is behind the menu."""
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{address}/search.html")
+    page.locator("article").get_by_role("searchbox").fill("Unexpected key(s) in state_dict")
+    page.locator("article").get_by_role("button").click()
+    assert leads_to_the_faq(page)
+
+
+def leads_to_the_faq(page):
     results = page.locator("#search-results li a")
     results.first.wait_for(timeout=20_000)
-    assert any("faq" in (link.get_attribute("href") or "") for link in results.all()[:5])
+    return any("faq" in (link.get_attribute("href") or "") for link in results.all()[:5])
