@@ -15,8 +15,8 @@ SERVED = (
 )  # fmt: skip
 WINGS = ("formats", "files", "ckpt", "safety")  # what runs without torch
 PAGE = (
-    "index.html", "style.css", "page.js", "reader.js", "tree.js", "map.js", "words.js", "worker.js",
-    "python.js",
+    "index.html", "style.css", "page.js", "reader.js", "tree.js", "map.js", "tables.js", "words.js",
+    "worker.js", "python.js",
 )  # fmt: skip
 
 

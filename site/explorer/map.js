@@ -1,5 +1,5 @@
 // The bytes of a file, to scale, zoomed by buttons, keys or the wheel.
-import { element } from "./tree.js";
+import { count, element } from "./tree.js";
 
 const COLOURS = { tensor: "#2f7fd1", pickle: "#d1702f", other: "#8a5cc7", header: "#c43d5a", padding: "#8a8d96" };
 const WORDS = { tensor: "tensors", pickle: "the pickle", other: "small records", header: "the file's own", padding: "padding" };
@@ -26,6 +26,7 @@ export class ByteMap {
       legend.append(item);
     }
     place.replaceChildren(tools, this.canvas, this.text, legend);
+    this.parts = [tools, this.canvas, legend];
     this.canvas.addEventListener("click", (event) => this.#choose(this.#at(event)));
     this.canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -44,6 +45,7 @@ export class ByteMap {
 
   show(spans) {
     this.#spans = spans;
+    for (const part of this.parts) part.hidden = !spans.length;
     this.#size = spans.length ? spans.at(-1)[1] : 0;
     this.#chosen = 0;
     const sums = new Map();
@@ -84,11 +86,11 @@ export class ByteMap {
   }
 
   #choose(number) {
-    if (!this.#spans.length) { this.text.textContent = "This kind of file has no map."; return; }
+    if (!this.#spans.length) { this.text.textContent = "There is no map of this file."; return; }
     this.#chosen = Math.max(0, Math.min(number, this.#spans.length - 1));
     const [start, stop, kind, name] = this.#spans[this.#chosen];
     if (stop <= this.#from || start >= this.#to) this.#view(start - (this.#to - this.#from) / 2, start + (this.#to - this.#from) / 2);
-    this.text.textContent = `${start.toLocaleString("en")} – ${stop.toLocaleString("en")}: ${WORDS[kind]}, ${name} (${(stop - start).toLocaleString("en")} bytes)`;
+    this.text.textContent = `${start.toLocaleString("en")} – ${stop.toLocaleString("en")}: ${WORDS[kind]}, ${name} (${count(stop - start, "byte")})`;
     this.#draw();
   }
 

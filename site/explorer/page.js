@@ -1,16 +1,15 @@
 // The page: takes files, asks the reader, shows what it says. All text from files is text.
 import { ByteMap } from "./map.js";
 import { Ended, Reader } from "./reader.js";
-import { Tree, element, visible } from "./tree.js";
-import { VERDICTS, explain } from "./words.js";
+import { auditTable, diagnosis, differences, verified } from "./tables.js";
+import { Tree, count, element, visible } from "./tree.js";
+import { VERDICTS } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const STARTING = "Starting Python in your browser …";
 const EXAMPLES = ["weights.pt", "training run.pt", "tied.safetensors", "damaged.pt", "stranger.pt"];
 const GONE = ["NotReadableError", "NotFoundError", "SecurityError"]; // what reading a File throws
-const NAMES = /^(imports|calls) /u; // a finding that begins so names something to explain
-const MOST_ROWS = 500; // of a table; the JSON has all
-let files = new Map(), shown = 0, entries = [], told = {};
+let files = new Map(), shown = 0, entries = [], told = {}, checking = 0;
 
 function say(text, kind = "") {
   $("status").textContent = text;
@@ -29,8 +28,14 @@ if (!supported) {
 }
 const tree = new Tree($("tree"), describe), map = new ByteMap($("map"));
 
+/** End a check that runs: what is asked for next need not wait for it. */
+function stop() {
+  if (checking) reader.cancel();
+}
+
 async function open(list) {
   if (!reader || !list.length) return;
+  stop();
   files = new Map();
   for (const file of list) {
     let name = file.webkitRelativePath || file.name;
@@ -70,8 +75,9 @@ async function work(doing, job, names, command) {
 }
 
 async function ckpt(command, names) {
+  const mine = told; // of what is shown now
   const json = await work(`Reading: ckpt ${command} …`, "ckpt", names, command);
-  told[command] = { json, names };
+  mine[command] = { json, names };
   return JSON.parse(json).files[0];
 }
 
@@ -85,6 +91,7 @@ function failed(error) {
 }
 
 async function show(name) {
+  stop();
   const turn = ++shown;
   told = {};
   $("results").hidden = true;
@@ -98,8 +105,12 @@ async function show(name) {
     if (turn !== shown) return;
     $("results").hidden = false;
     showContents(name, found);
-    map.show(JSON.parse(await reader.ask("spans", [name])));
-    showAudit(await ckpt("audit", [name]));
+    const spans = await reader.ask("spans", [name]);
+    if (turn !== shown) return;
+    map.show(JSON.parse(spans));
+    const judged = await ckpt("audit", [name]);
+    if (turn !== shown) return;
+    showAudit(judged);
     say("Done.");
   } catch (error) {
     if (turn !== shown) return;
@@ -125,11 +136,11 @@ function showContents(name, found) {
     const total = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
     $("headline").className = "";
     $("headline").textContent = found.tensors
-      ? `${name === "." ? "these files" : name}: a ${found.kind} of ${found.bytes.toLocaleString("en")} bytes; ${tensors.length.toLocaleString("en")} tensors of ${total.toLocaleString("en")} bytes`
+      ? `${name === "." ? "these files" : name}: a ${found.kind} of ${count(found.bytes, "byte")}; ${count(tensors.length, "tensor")} of ${count(total, "byte")}`
         + (others.length ? `, and ${others.length} that are not read` : "")
-      : `${name}: ${found.kind}, ${found.bytes.toLocaleString("en")} bytes, ${found.records.length} records`;
+      : `${name}: ${found.kind}, ${count(found.bytes, "byte")}, ${count(found.records.length, "record")}`;
     const values = Object.entries(found.values ?? {}).map(([key, value]) => ({ name: key, value: plain(value) }));
-    const records = (found.records ?? []).map((record) => ({ ...record, dtype: "record" }));
+    const records = (found.records ?? []).map((record) => ({ ...record, dtype: "record", whole: true }));
     entries = [...tensors, ...others.map((other) => ({ ...other, value: other.reason })), ...values, ...records];
   }
   filter();
@@ -148,7 +159,7 @@ function describe(entry) {
   const parts = [entry.name];
   if (entry.shape) parts.push(`shape [${entry.shape.join(", ")}]`);
   if (entry.dtype) parts.push(entry.dtype);
-  if (entry.bytes !== undefined) parts.push(`${entry.bytes.toLocaleString("en")} bytes`);
+  if (entry.bytes !== undefined) parts.push(count(entry.bytes, "byte"));
   if (entry.stride) parts.push(`steps [${entry.stride.join(", ")}]`, entry.device);
   if (entry.requires_grad) parts.push("requires grad");
   if (entry.shared_with) parts.push(`shares its memory with ${entry.shared_with}`);
@@ -157,65 +168,30 @@ function describe(entry) {
   $("detail").textContent = visible(parts.join(" · "));
 }
 
-function table(headers, rows, caption) {
-  const box = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption });
-  const made = element("table"), head = element("tr"), body = element("tbody"), top = element("thead");
-  head.append(...headers.map((text) => element("th", { scope: "col" }, text)));
-  top.append(head);
-  for (const row of rows.slice(0, MOST_ROWS)) {
-    const line = element("tr");
-    line.append(...row.map((text) => element("td", {}, visible(String(text)))));
-    body.append(line);
-  }
-  made.append(top, body);
-  box.append(made);
-  if (rows.length > MOST_ROWS) box.append(element("p", {}, `… and ${(rows.length - MOST_ROWS).toLocaleString("en")} more, in the JSON`));
-  return box;
-}
-
 function showAudit(found) {
   copies();
   const [kind, words] = VERDICTS[found.verdict] ?? ["warn", ""];
   $("verdict").className = kind;
   $("verdict").textContent = found.error ? found.error.message : `${words} (Judged for ${found.judged_for}.)`;
   if (found.error) return;
-  const rows = [...found.findings.map(([verdict, where, reason]) => [verdict, where || "the file", reason, NAMES.test(reason) ? explain(reason.replace(NAMES, "")) : ""]),
-    ...found.calls.map((call) => ["it would call", "", call, explain(call)]),
-    ...found.imports.map((name) => ["it would import", "", name, explain(name)])];
-  if (rows.length) $("audit").replaceChildren(table(["what", "where", "name", "in words"], rows, "What loading would import and call"));
+  $("audit").replaceChildren(...auditTable(found));
 }
 
 async function check(command, place, draw) {
+  const turn = shown;
   $(place).replaceChildren();
+  checking++;
   try {
-    const found = await ckpt(command, command === "diff" ? [$("file").value || [...files.keys()][0], $("other").value] : [$("file").value]);
+    const found = await ckpt(command, command === "diff" ? [$("file").value, $("other").value] : [$("file").value]);
+    if (turn !== shown) return;
     copies();
     $(place).replaceChildren(...(found.error ? [element("p", { class: "bad" }, found.error.message)] : draw(found)));
     say("Done.");
   } catch (error) {
-    failed(error);
+    if (turn === shown) failed(error);
+  } finally {
+    checking--;
   }
-}
-
-function drawVerified(found) {
-  const kind = { sound: "good", damaged: "bad" }[found.verdict] ?? "warn";
-  const rows = found.findings.map((finding) => [finding.severity, finding.record ?? "the directory", finding.tensors.join(", "), finding.problem]);
-  return [element("p", { class: kind }, `${found.verdict}: ${found.records_checked.toLocaleString("en")} records compared with their checksums`),
-    ...(rows.length ? [table(["severity", "record", "tensors", "problem"], rows, "Findings of the checksums")] : [])];
-}
-
-function drawDoctor(found) {
-  const rows = found.findings.map((finding) => [finding.severity, finding.topic, finding.what, finding.remedy]);
-  return [element("p", { class: found.status ? "bad" : "good" }, `${found.role}: ${found.verdict}`),
-    ...(rows.length ? [table(["severity", "topic", "found", "remedy"], rows, "The doctor's findings")] : [])];
-}
-
-function drawDiff(found) {
-  const rows = found.differences.map((change) => [change.name, change.what, change.detail, change.largest ?? ""]);
-  const left = found.not_compared.length ? `; not compared: ${found.not_compared.join(", ")}` : "";
-  return [element("p", { class: found.status ? "warn" : "good" },
-    `${found.verdict}: ${found.tensors} tensors and ${found.values ?? "no"} values compared${left}`),
-  ...(rows.length ? [table(["name", "differs in", "how", "largest difference"], rows, "Differences")] : [])];
 }
 
 function copies() {
@@ -280,9 +256,9 @@ addEventListener("drop", async (event) => {
 $("file").addEventListener("change", () => show($("file").value));
 $("filter").addEventListener("input", filter);
 $("cancel").addEventListener("click", () => reader.cancel());
-$("verify").addEventListener("click", () => check("verify", "verified", drawVerified));
-$("doctor").addEventListener("click", () => check("doctor", "findings", drawDoctor));
-$("diff").addEventListener("click", () => check("diff", "differences", drawDiff));
+$("verify").addEventListener("click", () => check("verify", "verified", verified));
+$("doctor").addEventListener("click", () => check("doctor", "findings", diagnosis));
+$("diff").addEventListener("click", () => check("diff", "differences", differences));
 for (const name of EXAMPLES) {
   const button = element("button", { type: "button" }, name);
   button.addEventListener("click", () => example(name));

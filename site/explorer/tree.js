@@ -2,12 +2,12 @@
 const HEIGHT = 28;
 const COLUMNS = ["name", "shape", "dtype", "bytes"];
 
-/** Build nested nodes from dotted names. Names are data: they never become keys of an object. */
+/** Build nested nodes from dotted names, but of records. Names are data: they never become keys of an object. */
 export function grow(entries) {
   const root = { children: new Map() };
   for (const entry of entries) {
     let node = root;
-    for (const part of entry.name.split(".")) {
+    for (const part of entry.whole ? [entry.name] : entry.name.split(".")) {
       if (!node.children.has(part)) node.children.set(part, { part, children: new Map(), bytes: 0 });
       node = node.children.get(part);
       node.bytes += entry.bytes ?? 0;
@@ -46,6 +46,11 @@ export class Tree {
     this.#root = grow(entries);
     this.#open.clear();
     if (entries.length <= 200) this.#openAll(this.#root);
+    let node = this.#root; // what has one part only is open, however many lie below
+    while (node.children.size === 1) {
+      [node] = node.children.values();
+      this.#open.add(node);
+    }
     this.#selected = 0;
     this.grid.scrollTop = 0;
     this.#flatten();
@@ -86,6 +91,7 @@ export class Tree {
       "aria-rowindex": String(number + 2), "aria-selected": String(number === this.#selected) });
     row.style.top = `${number * HEIGHT}px`;
     const folder = node.children.size > 0;
+    if (entry?.value !== undefined && !entry.dtype) row.classList.add("plain");
     if (folder) row.setAttribute("aria-expanded", String(this.#open.has(node)));
     const sign = folder ? (this.#open.has(node) ? "▾ " : "▸ ") : "  ";
     const shared = entry?.shared_with ? `  = ${entry.shared_with}` : "";
@@ -142,6 +148,9 @@ const indent = (level) => (level <= 5 ? "  ".repeat(level - 1) : `${"  ".repeat(
 export function visible(text) {
   return text.replace(/[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`);
 }
+
+/** A number and its noun. */
+export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
 export function element(tag, attributes = {}, text = undefined) {
   const made = document.createElement(tag);

@@ -16,6 +16,10 @@ const EXACT = {
   "torch._utils._rebuild_qtensor": "builds a quantized tensor",
   "torch.storage._load_from_bytes": "loads another checkpoint that lies inside this one",
   "torch.hub.load": "fetches code from the network and runs it",
+  "torch.storage.UntypedStorage": "the bytes of a record: plain data",
+  "torch.serialization._get_layout": "the name of a tensor's layout: plain data",
+  "builtins.set": "a set of values: plain data", "builtins.frozenset": "a set of values: plain data",
+  "builtins.bytearray": "bytes: plain data", "builtins.complex": "a complex number: plain data",
   "_codecs.encode": "turns text into bytes: how old pickles write bytes",
 };
 const MODULES = {
@@ -33,6 +37,7 @@ export function explain(text) {
   const name = text.replace(/\(.*$/su, "");
   if (Object.hasOwn(EXACT, name)) return EXACT[name];
   if (/^torch\.\w*Storage$/u.test(name)) return "the kind of numbers in a record: plain data";
+  if (/^torch\.(bool|per_\w+|q?u?int\d\w*|b?float\d\w*|complex\d+)$/u.test(name)) return "the kind of numbers of a tensor: plain data";
   const top = name.split(".")[0];
   if (Object.hasOwn(MODULES, top)) return MODULES[top];
   if (top === "torch") return "a class or function of PyTorch";
@@ -40,8 +45,8 @@ export function explain(text) {
 }
 
 export const VERDICTS = {
-  "plain data": ["good", "Plain data: torch's safe loader takes it, and nothing of it is code."],
-  "needs these globals": ["warn", "Needs these globals: torch's safe loader refuses it until these names are allowed. Allow them only if you know them."],
+  "plain data": ["good", "Plain data: loading it makes tensors and plain values, and calls nothing else."],
+  "needs these globals": ["warn", "Needs these globals: loading it needs what is named below, which torch's safe loader refuses unless you allow it. Allow only what you know."],
   malformed: ["bad", "Malformed: it is nothing that torch or pickle writes, so what another reader would make of it cannot be told."],
   damaged: ["bad", "Damaged: bytes have changed or are missing, and what loading it would do cannot be told."],
   "would run code": ["bad", "Would run code: loading it without the safe loader would run code that the file brings."],

@@ -256,6 +256,25 @@ def test_a_file_of_another_kind_is_named_with_its_reader_and_nothing_is_made_up(
     assert "class or function" not in explorer.text("#audit")  # a reason is no name
 
 
+def test_records_keep_their_names_and_nothing_claims_a_loader_that_would_refuse(explorer, tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "program.pt")
+    explorer.open(tmp_path / "program.pt")
+    assert "constants.pkl" in explorer.text("#tree")
+    write(tmp_path / "a.safetensors", "safetensors")
+    explorer.open(tmp_path / "a.safetensors")
+    assert "Plain data" in explorer.text("#verdict")
+    assert "safe loader" not in explorer.text("#verdict")  # torch.load reads no safetensors
+
+
+def test_what_has_no_map_shows_none(explorer, tmp_path):
+    (tmp_path / "empty.pt").write_bytes(b"")
+    explorer.open(tmp_path / "empty.pt")
+    assert explorer.text("#map").strip() == "There is no map of this file."
+    write(tmp_path / "a.pt", "weights")
+    explorer.open(tmp_path / "a.pt")
+    assert explorer.page.locator("#map canvas").is_visible()
+
+
 def test_what_would_hide_a_part_of_a_name_is_written_out(explorer, tmp_path):
     torch.save({"a\u202eb\nc": torch.ones(2), "": torch.ones(1)}, tmp_path / "a.pt")
     explorer.open(tmp_path / "a.pt")
@@ -331,6 +350,24 @@ def test_of_a_large_file_only_the_directory_is_read_and_verifying_can_be_ended(
     write(two_gigabytes, "weights")
     explorer.open(two_gigabytes)
     assert "2 tensors" in explorer.text("#headline")
+
+
+@pytest.mark.parametrize("how", ["dropped", "chosen"])
+def test_what_is_opened_next_does_not_wait_for_a_check(explorer, two_gigabytes, how):
+    write(two_gigabytes.parent / "a.pt", "weights")
+    explorer.open(two_gigabytes.parent / "a.pt", two_gigabytes)
+    explorer.page.select_option("#file", two_gigabytes.name)
+    explorer.wait("Done.")
+    explorer.page.click("#verify")
+    explorer.page.wait_for_selector("#progress[value]")
+    with explorer.page.expect_worker():  # the one that verified has ended
+        if how == "dropped":
+            explorer.open(two_gigabytes.parent / "a.pt")
+        else:
+            explorer.page.select_option("#file", "a.pt")
+    explorer.page.locator("#headline", has_text="a.pt: a checkpoint").wait_for()
+    assert explorer.text("#verified") == ""
+    assert explorer.copied("inspect JSON") == printed(two_gigabytes.parent, "inspect", "a.pt")
 
 
 def test_of_many_tensors_those_in_sight_are_drawn(explorer, tmp_path):
