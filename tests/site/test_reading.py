@@ -16,6 +16,8 @@ still.replaceSync(`*, *::before, *::after {
 }`);
 document.adoptedStyleSheets.push(still);
 """
+# Of what the page itself would have to scroll to; the theme does so in a box of its own.
+WIDTH = "(document.querySelector('.content') ?? document.documentElement).scrollWidth"
 OPEN_ALL = "document.querySelectorAll('details').forEach((one) => (one.open = true))"
 
 pytestmark = [
@@ -53,7 +55,7 @@ def test_no_page_is_hard_to_use(browser, address, theme):
         for found in page.evaluate(f"axe.run(document, {RULES[theme]})")["violations"]:
             if found["impact"] in ("serious", "critical"):
                 problems.append((page.url, found["id"], found["nodes"][0]["html"]))
-        wide = page.evaluate("document.documentElement.scrollWidth")
+        wide = page.evaluate(WIDTH)
         if wide > 390:
             problems.append((page.url, f"{wide} pixels wide on a phone"))
     context.close()
