@@ -176,9 +176,10 @@ def _refuse_gaps(entries: dict[str, Entry], position: int, size: int) -> None:
 
 def _entry(name: str, members: Any, data: int) -> Entry:
     try:
-        (first, kind), (second, shape), (third, (start, stop)) = members
-        if (first, second, third) != _KEYS:
-            kind, shape, (start, stop) = _in_order(name, members)
+        (first, kind), (second, shape), (third, place) = members
+        if (first, second, third) != _KEYS:  # MLX sorts them
+            kind, shape, place = _in_order(name, members)
+        start, stop = place
         if kind not in SAFETENSORS:
             raise KeyError(kind)
         numbers = [*shape, start, stop]
