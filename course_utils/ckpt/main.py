@@ -92,11 +92,17 @@ def _run_on_files(run: RunCommand, options: argparse.Namespace) -> int:
         options.file = place.path
         report = place.report or run(options)
         if place.in_folder and report.word == NO_CHECKPOINT:
-            report = report._replace(status=FINE, headline=NO_CHECKPOINT)
+            report = report._replace(status=FINE, headline=_no_checkpoint(report))
         status = max(status, report.status)
         output.add(place.path, report)
     output.end(status)
     return status
+
+
+def _no_checkpoint(report: Report) -> str:
+    """Return the line on a file in a folder that changes nothing: another format has a name."""
+    named = "reader" in report.data
+    return f"{NO_CHECKPOINT} but {report.data['kind']}" if named else NO_CHECKPOINT
 
 
 def _guarded(command: str) -> RunCommand:

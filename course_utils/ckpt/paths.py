@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from course_utils.ckpt.report import IMPOSSIBLE, Report, refusal
 from course_utils.errors import MissingCheckpointError, UnreadableCheckpointError
-from course_utils.formats.folder_kinds import folder_kind
+from course_utils.formats.folder_kinds import folder_kind, foreign_folder
 
 
 class Place(NamedTuple):
@@ -26,7 +26,8 @@ class Place(NamedTuple):
 def find_files(arguments: Sequence[str]) -> tuple[Iterator[Place], bool]:
     """Return the files, and whether they may be many: more than one name, or a folder.
 
-    A folder that is one checkpoint is one place. Files in a folder come in the order of their
+    A folder that is one checkpoint is one place, a known one of another library is a place before
+    those of its files. Files in a folder come in the order of their
     names, folders in it after them. What is hidden in it, and folders that links lead to, are left
     out.
     """
@@ -66,6 +67,8 @@ def _places(name: str) -> Iterator[Place]:
         if kind is not None:  # one checkpoint, one line
             yield Place(folder, in_folder=True)
             files, empty = [file for file in files if not kind.holds(file)], False
+        elif foreign_folder(files) is not None:
+            yield Place(folder, in_folder=folder != name)
         for file in sorted(f for f in files if not f.startswith(".")):
             yield Place(os.path.join(folder, file), in_folder=True)
             empty = False

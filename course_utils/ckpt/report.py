@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from course_utils.errors import DamagedCheckpointError, NotACheckpointError
+from course_utils.errors import (
+    AnotherFormatError,
+    DamagedCheckpointError,
+    NotACheckpointError,
+)
 from course_utils.tables import Table
 
 # The exit statuses.
@@ -36,7 +40,9 @@ class Report(NamedTuple):
 def refusal(error: BaseException, status: int) -> Report:
     """Return the report on a file of which nothing can be said but why."""
     kind = type(error).__name__
-    data = {"error": {"type": kind, "message": str(error)}}
+    data: dict[str, Any] = {"error": {"type": kind, "message": str(error)}}
+    if isinstance(error, AnotherFormatError):
+        data |= {"kind": error.neighbour.kind, "reader": error.neighbour.reader}
     word = "damaged" if isinstance(error, DamagedCheckpointError) else "not possible"
     word = NO_CHECKPOINT if isinstance(error, NotACheckpointError) else word
     return Report(status, word, str(error), data)

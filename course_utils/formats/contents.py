@@ -14,6 +14,7 @@ from course_utils.formats.zip import Record
 # What a file can be.
 CHECKPOINT, LEGACY, TAR = "checkpoint", "checkpoint of PyTorch before 1.6", "tar checkpoint"
 PROGRAM, SCRIPT, PICKLE = "exported program", "TorchScript program", "pickle"
+COMPILED = "compiled program"  # of AOTInductor, in the same container as an exported one
 SAFETENSORS, OTHER_ZIP = "safetensors file", "zip file"
 CHECKPOINTS = (CHECKPOINT, LEGACY, TAR)  # what torch.save has written, in the order of their age
 COMMIT_RECORD = "commit record"  # the list of a folder's files, each of them a record

@@ -24,6 +24,13 @@ _STATE = re.compile(
     r"|training_args\.bin)"
 )
 TRAINER_STATE = "trainer_state.json"
+# Folders of other libraries: names that all of them have, what they are, what reads them.
+_FOREIGN = (
+    ({".snapshot_metadata"}, "a snapshot of torchsnapshot", "torchsnapshot.Snapshot.restore"),
+    ({"_CHECKPOINT_METADATA"}, "a checkpoint of Orbax", "orbax.checkpoint"),
+    ({"saved_model.pb"}, "a TensorFlow SavedModel", "tf.saved_model.load"),
+    ({"meta.json", "config.cfg"}, "a pipeline of spaCy", "spacy.load"),
+)
 _BESIDE = (".json", ".jinja", ".md", ".model", ".txt", ".yaml")  # configurations, tokenizers
 
 
@@ -87,6 +94,12 @@ def folder_kind(names: Collection[str], index: str | None = None) -> FolderKind 
 def is_deepspeed(names: Collection[str]) -> bool:
     """Whether a folder is one of DeepSpeed's: its files hold flat pieces of what each rank had."""
     return {"latest", "zero_to_fp32.py"} <= set(names) or any(map(_DEEPSPEED.fullmatch, names))
+
+
+def foreign_folder(names: Collection[str]) -> tuple[str, str] | None:
+    """Return what a folder of another library is, and what reads it; None if not known."""
+    present = set(names)
+    return next(((kind, reader) for marks, kind, reader in _FOREIGN if marks <= present), None)
 
 
 def is_index(name: str) -> bool:

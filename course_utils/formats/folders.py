@@ -24,12 +24,14 @@ from course_utils.formats.folder_kinds import (
     PIECES,
     FolderKind,
     folder_kind,
+    foreign_folder,
     is_deepspeed,
     surplus_shards,
 )
 from course_utils.formats.folder_parts import Parts
 from course_utils.formats.folder_pieces import open_pieces
 from course_utils.formats.garbage import collector_paused
+from course_utils.formats.neighbours import Neighbour, another_format
 from course_utils.formats.open import open_contents, require_tensors
 from course_utils.formats.source import Source
 
@@ -80,6 +82,8 @@ def open_folder(folder: Folder, index: str | None = None) -> Contents:
             "with the zero_to_fp32.py that it writes beside them; without ZeRO-3 the weights are "
             "whole in mp_rank_00_model_states.pt, under 'module'."
         )
+    if found is None and (foreign := foreign_folder(folder.names)):
+        raise another_format(folder.path, Neighbour(*foreign))
     if found is None:
         raise NotACheckpointError(
             f"{folder.path} is a folder, and not one that is known to be one checkpoint; name a "

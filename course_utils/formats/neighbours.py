@@ -22,7 +22,15 @@ from course_utils.formats.neighbour_headers import (
     read_onnx,
 )
 from course_utils.formats.source import Source
-from course_utils.formats.zip_kinds import BASELINES, KERAS, NUMPY, TORCHSERVE, WHEEL, zip_name
+from course_utils.formats.zip_kinds import (
+    BASELINES,
+    KERAS,
+    NUMPY,
+    PACKAGE,
+    TORCHSERVE,
+    WHEEL,
+    zip_name,
+)
 
 START = 4096  # bytes by which a format is known
 LARGEST = 64 << 20  # bytes of compressed arrays that are unpacked to see their shapes
@@ -72,6 +80,7 @@ _READERS_OF_ZIPS = {
     WHEEL: "pip install",
     TORCHSERVE: "torchserve, or unzip it first",
     BASELINES: "its class's load, or unzip it: policy.pth in it is a checkpoint",
+    PACKAGE: "torch.package.PackageImporter, which runs the code in it",
 }
 
 
@@ -115,6 +124,11 @@ def _is_table(source: Source, _: bytes) -> bool:
     return source.size >= 48 and source.read_at(source.size - 8, 8) == _TABLE
 
 
+def _is_xgboost(_: Source, start: bytes) -> bool:
+    """Whether it is a model as JSON, or as Universal Binary JSON."""
+    return start.startswith(b'{"learner":{') or (start[:2] == b"{L" and start[10:17] == b"learner")
+
+
 def _is_web_page(_: Source, start: bytes) -> bool:
     return start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
 
@@ -145,6 +159,17 @@ _FORMATS: tuple[
     (
         lambda _, start: re.match(rb"ET\d\d", start[4:8]) is not None,
         "an ExecuTorch program (.pte)", "executorch.runtime.Runtime", _read_pte,
+    ),
+    (
+        lambda _, start: start[4:8] == b"TFL3", "a TensorFlow Lite model (.tflite)",
+        "tf.lite.Interpreter, or ai_edge_litert", None,
+    ),
+    (_is_xgboost, "a model of XGBoost", "xgboost.Booster.load_model", None),
+    (_starts(b"CBM1"), "a model of CatBoost (.cbm)", "catboost.CatBoost.load_model", None),
+    (_starts(b"tree\nversion="), "a model of LightGBM", "lightgbm.Booster(model_file=…)", None),
+    (
+        _starts(b"\x84\xa5nodes"), "a model of thinc, as spaCy's pipelines have them",
+        "spacy.load of the whole folder", None,
     ),
     (_is_table, "the index of a TensorFlow checkpoint", "tf.train.load_checkpoint", None),
     (

@@ -14,6 +14,7 @@ from course_utils.formats.block_offsets import offsets_of
 from course_utils.formats.checksum import crc32, problem_of
 from course_utils.formats.contents import (
     CHECKPOINT,
+    COMPILED,
     LEGACY,
     OTHER_ZIP,
     PICKLE,
@@ -25,7 +26,7 @@ from course_utils.formats.contents import (
 )
 from course_utils.formats.find_tensors import find_tensors
 from course_utils.formats.garbage import collector_paused
-from course_utils.formats.pickle import read_pickle
+from course_utils.formats.pickle import begins_pickle, read_pickle
 from course_utils.formats.pickle_nodes import MalformedPickleError, NotReadError
 from course_utils.formats.safetensors import (
     AmbiguousHeaderError,
@@ -71,7 +72,7 @@ def _open(source: Source, path: Path) -> Contents:
         return _open_zip(source, path)
     if is_safetensors(source):
         return _open_safetensors(source, path)
-    if start.startswith((b"\x80", b"L")) and (found := _open_stream(source, path, start)):
+    if (begins_pickle(start) or start[:1] == b"L") and (found := _open_stream(source, path, start)):
         return found
     if start[257:262] == b"ustar":
         return _open_tar(source, path)
@@ -276,6 +277,10 @@ _NOT_OPENED: dict[str, Callable[[Path], Exception]] = {
     ),
     PROGRAM: lambda path: UnsupportedCheckpointError(
         f"{path} is an exported program (.pt2). Open it with torch.export.load."
+    ),
+    COMPILED: lambda path: UnsupportedCheckpointError(
+        f"{path} is a program compiled by AOTInductor (.pt2). Open it with "
+        "torch._inductor.aoti_load_package."
     ),
     PICKLE: lambda path: NotACheckpointError(
         f"{path} is a plain pickle, which torch.save did not write. See what `ckpt audit` says."

@@ -19,6 +19,8 @@ from course_utils.formats.pickle_nodes import (
 )
 from course_utils.formats.source import Window
 
+HIGHEST = b"\x05"  # protocol of pickles; Python 3.14 has no later one
+
 AT_ONCE = (1 << 20, 64 << 20)  # bytes read ahead, and more if that is not the end of a pickle
 
 
@@ -54,6 +56,14 @@ class Pickle(NamedTuple):
     changed: Sequence[Any] = ()
     too_much: bool = False
     doubtful: bool = False
+
+
+def begins_pickle(start: bytes) -> bool:
+    """Whether bytes begin as pickles do since protocol 2: with a protocol that there is.
+
+    Unpicklers refuse any other number, and MessagePack and plain numbers may begin with 0x80 too.
+    """
+    return start[:1] == b"\x80" and start[1:2] <= HIGHEST and len(start) > 1
 
 
 def read_pickle(data: bytes) -> Pickle:

@@ -8,7 +8,7 @@ from course_utils.formats.joblib_arrays import read_with_arrays
 from course_utils.formats.judge import Verdict
 from course_utils.formats.legacy import Legacy, LegacyError, Seen, is_legacy, read_stream
 from course_utils.formats.legacy_tar import MEMBERS, is_checkpoint, members_of, read_tar
-from course_utils.formats.pickle import Pickle, scan_next
+from course_utils.formats.pickle import Pickle, begins_pickle, scan_next
 from course_utils.formats.pickle_nodes import NotReadError
 from course_utils.formats.source import Window
 
@@ -54,10 +54,10 @@ def inspect_pickles(file: Window, where: str, evidence: Evidence, marked: bool =
     """Look at pickles in a row; of bytes that are no pickle, only at what they would still do.
 
     Args:
-        marked: whether a first byte of 0x80 marks a pickle, damaged though it may be.
+        marked: whether a beginning as of a pickle marks one, damaged though it may be.
     """
     file.seek(0)
-    marked = marked and file.read(1) == b"\x80"
+    marked = marked and begins_pickle(file.read(2))
     file.seek(0)
     waiting: list[Pickle] = []  # of bytes that may yet turn out to be text: "N." is a pickle
     for number in range(MOST_PICKLES):

@@ -12,6 +12,7 @@ from course_utils.formats import zip_row
 from course_utils.formats.checksum import crc32
 from course_utils.formats.contents import (
     CHECKPOINT,
+    COMPILED,
     LEGACY,
     OTHER_ZIP,
     PICKLE,
@@ -138,8 +139,8 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         _inspect_record(file, name, record, kind, where, evidence, depth)
     if kind == CHECKPOINT:
         _inspect_checkpoint(file, parts, where, evidence)
-    elif kind == PROGRAM:
-        _inspect_program(file, parts, where, evidence)
+    elif kind in (PROGRAM, COMPILED):
+        _inspect_program(file, parts, kind, where, evidence)
     return kind
 
 
@@ -219,9 +220,10 @@ def _compare_storages(
 
 
 def _inspect_program(
-    file: Window, parts: dict[str, Record], where: str, evidence: Evidence
+    file: Window, parts: dict[str, Record], kind: str, where: str, evidence: Evidence
 ) -> None:
-    evidence.add(Verdict.NEEDS_GLOBALS, where, "is an exported program: it calls torch's operators")
+    article = "an" if kind == PROGRAM else "a"
+    evidence.add(Verdict.NEEDS_GLOBALS, where, f"is {article} {kind}: it calls torch's operators")
     for name, record in parts.items():
         place = f"{where}{name}"
         if name.lower().endswith(NATIVE):

@@ -1,8 +1,8 @@
 """What an archive is, by the names of its records alone."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
-from course_utils.formats.contents import CHECKPOINT, OTHER_ZIP, PROGRAM, SCRIPT
+from course_utils.formats.contents import CHECKPOINT, COMPILED, OTHER_ZIP, PROGRAM, SCRIPT
 from course_utils.formats.zip import Record
 
 
@@ -18,12 +18,14 @@ def without_folder(records: Sequence[Record]) -> tuple[str, dict[str, Record], b
     return folder, named, all(record.name.startswith(folder) for record in records)
 
 
-def zip_kind(names: Iterable[str]) -> str:
+def zip_kind(names: Collection[str]) -> str:
     """Say what an archive is, by the names of its records without their common prefix."""
     if "constants.pkl" in names or any(name.startswith("code/") for name in names):
         return SCRIPT
     if "archive_format" in names or "serialized_exported_program.json" in names:
-        return PROGRAM
+        compiled = any(name.startswith("data/aotinductor/") for name in names)
+        exported = any(name.startswith("models/") for name in names)
+        return COMPILED if compiled and not exported else PROGRAM
     return CHECKPOINT if "data.pkl" in names else OTHER_ZIP
 
 
@@ -55,10 +57,11 @@ _BEFORE_PICKLE = {
 }
 NUMPY, WHEEL = "a NumPy archive (.npz)", "a Python wheel"
 KERAS, TORCHSERVE = "a Keras model (.keras)", "a TorchServe archive (.mar)"
-BASELINES = "a model of Stable-Baselines3"
+BASELINES, PACKAGE = "a model of Stable-Baselines3", "an archive of torch.package"
 _MARKS = {
     WHEEL: [".dist-info/WHEEL"],
     KERAS: ["config.json", "metadata.json", ".h5"],
     TORCHSERVE: ["MAR-INF/MANIFEST.json"],
     BASELINES: ["_stable_baselines3_version"],
+    PACKAGE: ["/.data/extern_modules"],
 }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.errors import NotACheckpointError
-from course_utils.files.folder import stands_for_folder
+from course_utils.files.folder import OpenFolder, stands_for_folder
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.allowed import JUDGED_FOR
 from course_utils.formats.evidence import Evidence
+from course_utils.formats.folder_kinds import foreign_folder
 from course_utils.formats.judge import Finding, Verdict
 from course_utils.formats.neighbours import find_neighbour
 from course_utils.formats.readings import inspect
@@ -32,8 +33,7 @@ def audit(path: str | os.PathLike[str]) -> "Audit":
     """
     if stands_for_folder(path):
         folder, kinds, evidence = audit_folder(path)
-        reason = "is a folder, and not one that is known to be one checkpoint"
-        return _audited(folder, kinds, evidence) if kinds else _nothing(folder, reason)
+        return _audited(folder, kinds, evidence) if kinds else _no_folder(folder)
     try:
         with OpenFile(path) as file:
             return audit_open(file)
@@ -103,6 +103,13 @@ class Audit:
 
     def _headline(self) -> str:
         return f"{self.path.name}: {self.verdict.value} ({self.format})"
+
+
+def _no_folder(path: Path) -> Audit:
+    foreign = foreign_folder(OpenFolder(path).names)
+    if foreign is None:
+        return _nothing(path, "is a folder, and not one that is known to be one checkpoint")
+    return _nothing(path, "is {}, which {} reads".format(*foreign))
 
 
 def _nothing(path: Path, reason: str) -> Audit:

@@ -89,6 +89,11 @@ FILES = {
     "TensorFlow checkpoints": b'model_checkpoint_path: "ckpt-1"\n',
     "SavedModel": field(1, 1) + field(2, b"meta graph"),
     "ONNX": onnx_file(),
+    "TensorFlow Lite": b"\x1c\0\0\0TFL3" + bytes(90),
+    "XGBoost": b'{"learner":{"attributes":{}}}',
+    "CatBoost": b"CBM1" + bytes(90),
+    "LightGBM": b"tree\nversion=v4\nnum_class=1\n",
+    "thinc": b"\x84\xa5nodes\x93\x84\xa5index\x00",
     "Flax": b"\x81\xa6kernel\xc7\x0f\x01\x93\x91\x02\xa7float32\xc4\x00",
     "PaddlePaddle": pickle.dumps({"w": 1, "StructuredToParameterName@@": {}}, protocol=4),
     "NumPy archive": npz,
@@ -196,6 +201,10 @@ def test_text_and_noise_are_no_neighbours():
     [
         ("a TorchServe archive (.mar)", ["MAR-INF/MANIFEST.json", "handler.py", "w.bin"]),
         ("a model of Stable-Baselines3", ["data", "policy.pth", "_stable_baselines3_version"]),
+        (
+            "an archive of torch.package",
+            ["a/.data/extern_modules", "a/.data/0.storage", "a/w/w.pkl", "a/byteorder"],
+        ),
         ("a Python wheel", ["pkg-1.dist-info/WHEEL", "pkg-1.dist-info/RECORD"]),
         ("a Keras model (.keras)", ["config.json", "metadata.json", "model.weights.h5"]),
     ],
@@ -230,3 +239,47 @@ def test_what_came_instead_of_the_file_is_named(tmp_path, content, what, reader)
     (finding,) = audit(tmp_path / "model.safetensors").findings
     assert what in finding.reason
     assert finding.verdict.value == "not a checkpoint"
+
+
+def test_a_model_of_xgboost_is_known_in_both_its_spellings():
+    binary = b"{L" + (7).to_bytes(8, "big") + b"learner{L"
+    assert find_neighbour(Memory(binary)).kind == "a model of XGBoost"
+    assert find_neighbour(Memory(binary.replace(b"learner", b"another"))) is None
+
+
+@pytest.mark.parametrize("content", [b"\x80", b"\x80\x3f" + bytes(9), b"\x80\x06." + bytes(9)])
+def test_0x80_without_a_protocol_that_there_is_marks_no_pickle(tmp_path, content):
+    """An empty map of MessagePack, as spaCy writes it, and plain numbers may begin with it."""
+    with pytest.raises(pickle.UnpicklingError if len(content) == 1 else ValueError):
+        pickle.loads(content)
+    path = tmp_path / "key2row"
+    path.write_bytes(content)
+    assert audit(path).verdict.value == "not a checkpoint"
+    with pytest.raises(NotACheckpointError, match="is not a checkpoint: it begins with"):
+        open_contents(path)
+
+
+FOLDERS = {
+    "a snapshot of torchsnapshot": [".snapshot_metadata", "0/lr"],
+    "a checkpoint of Orbax": ["_CHECKPOINT_METADATA", "manifest.ocdbt"],
+    "a TensorFlow SavedModel": ["saved_model.pb", "variables/variables.index"],
+    "a pipeline of spaCy": ["meta.json", "config.cfg", "vocab/key2row"],
+}
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_folder_of_another_library_is_named_and_its_files_are_looked_at(tmp_path, capsys, kind):
+    folder = tmp_path / "theirs"
+    for name in FOLDERS[kind]:
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).write_bytes(b"?")
+    torch.save(print, folder / "zz.pt")
+    with pytest.raises(AnotherFormatError, match=kind):
+        open_contents(folder)
+    assert kind in audit(folder).findings[0].reason
+    assert main(["verify", str(folder)]) == 2
+    assert f"theirs is not a checkpoint of PyTorch but {kind}. Read it" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path)]) == 0
+    assert f"theirs: not a checkpoint but {kind}" in capsys.readouterr().out
+    assert main(["audit", str(tmp_path)]) == 1
+    assert "zz.pt: would run code" in capsys.readouterr().out

@@ -32,8 +32,9 @@ from course_utils.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
-from course_utils.files.contents import verify
+from course_utils.files.contents import open_contents, verify
 from course_utils.formats.judge import Verdict
+from course_utils.formats.open import require_tensors
 from course_utils.formats.safetensors import read_header
 from course_utils.formats.source import Memory
 from course_utils.resume.compare import differences
@@ -412,6 +413,19 @@ def test_an_exported_program_calls_operators_only(exported):
     found = audit(exported)
     assert (found.verdict, found.format) == (Verdict.NEEDS_GLOBALS, "exported program")
     assert len(found.findings) == 1
+
+
+def test_what_aotinductor_compiled_is_named_with_what_opens_it(tmp_path):
+    """``torch.export.load`` only says that it ran into an error."""
+    path = tmp_path / "aoti.pt2"
+    with zipfile.ZipFile(path, "w") as archive:  # its records by their names in torch 2.14
+        archive.writestr("aoti/data/aotinductor/model/c.wrapper.so", b"machine code")
+        archive.writestr("aoti/archive_format", "pt2")
+        archive.writestr("aoti/archive_version", "0")
+    found = audit(path)
+    assert (found.verdict, found.format) == (Verdict.WOULD_RUN_CODE, "compiled program")
+    with pytest.raises(UnsupportedCheckpointError, match=r"torch\._inductor\.aoti_load_package"):
+        require_tensors(open_contents(path))
 
 
 @pytest.mark.parametrize(
