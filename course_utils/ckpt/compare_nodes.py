@@ -7,6 +7,7 @@ from course_utils.ckpt.changes import NOT_COMPARED, Change, both, show
 from course_utils.ckpt.compare_tensors import Side, compare_tensors
 from course_utils.files.read_back import equal_bytes, pieces_of
 from course_utils.formats.contents import Contents
+from course_utils.formats.key_names import key_name
 from course_utils.formats.pickle_nodes import (
     APPENDED,
     Call,
@@ -223,7 +224,7 @@ _Items = list[tuple[Any, Any]]
 
 
 def _under(path: str, key: Any) -> str:
-    name = key if isinstance(key, str) else describe(key)
+    name = key_name(key)
     return f"{path}.{name}" if path else name
 
 

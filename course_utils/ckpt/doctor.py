@@ -18,6 +18,7 @@ from course_utils.formats.judge import Verdict
 from course_utils.formats.open import require_tensors
 from course_utils.formats.verify import Severity
 from course_utils.safety.audit import audit, audit_open
+from course_utils.safety.refusals import is_convertible
 from course_utils.tables import Table
 
 Count = Callable[[int], None]
@@ -110,7 +111,7 @@ def _unsafe(contents: Contents) -> Iterator[Complaint]:
     remedy = "load it only if you trust where it comes from"
     if needs_globals and contents.kind in CHECKPOINTS:
         remedy = "if you know these names, load it inside torch.serialization.safe_globals"
-    if contents.is_described and contents.tensors and not contents.others:
+    if contents.is_described and is_convertible(contents):
         remedy += "; `ckpt convert` takes its tensors out without running it"
     yield Complaint(severity, "safety", f"{found.verdict.value}: {reasons}", remedy)
 
@@ -130,5 +131,5 @@ def _not_finite(contents: Contents, progress: Count) -> Iterator[Complaint]:
             yield warning("not finite", what, "go back to a checkpoint from before they came")
         else:
             what = f"{info.name} holds {found.infinite:,} infinite values"
-            remedy = "fine in a mask; else go back to a checkpoint from before they came"
+            remedy = "fine in a mask or a bound; else go back to a checkpoint from before they came"
             yield note("not finite", what, remedy)

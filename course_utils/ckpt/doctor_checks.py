@@ -203,7 +203,7 @@ def _incomplete(contents: Contents, parts: Parts) -> Iterator[Complaint]:
     meant_to = bool(parts.schedulers or parts.generators)
     if not parts.optimizers and not parts.empty:
         make = warning if meant_to else note
-        what = "no optimizer's state is in it: enough to use the model, not to go on training"
+        what = "no optimizer's state is in it: a run cannot go on from it as it was"
         yield make("resume", what, "to go on from it, save optimizer.state_dict() too")
     for found, what, remedy in (
         (parts.schedulers, "scheduler's state", "if there is one, save its state_dict() too"),

@@ -10,7 +10,7 @@ from course_utils.ckpt.values import values_of
 from course_utils.errors import AnotherFormatError, CheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats.contents import CHECKPOINTS, OTHER_ZIP, PICKLE, Contents
-from course_utils.formats.modules import find_modules
+from course_utils.formats.modules import PickledModule, find_modules
 from course_utils.formats.open import require_tensors
 from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.tables import Table
@@ -40,7 +40,7 @@ def _with_tensors(contents: Contents, as_json: bool) -> Report:
         shared = shared_with(contents)
         data["tensors"] = [_tensor(info, shared.get(name)) for name, info in tensors.items()]
         data["other_tensors"] = [_other(other) for other in others.values()]
-        data["modules"] = _modules(contents)
+        data["modules"] = {module.path: module.kind for module in _modules(contents)}
         data["collided"] = sorted(contents.collided)
         data["values"] = values.found
         data["values_left_out"] = values.left_out
@@ -81,18 +81,20 @@ def _other(other: OtherTensor) -> dict[str, Any]:
     }
 
 
-def _modules(contents: Contents) -> dict[str, str]:
-    """Return the classes of modules that were pickled whole, by their path."""
-    if contents.kind not in CHECKPOINTS:
-        return {}
-    return {module.path: module.kind for module in find_modules(contents.tree)}
+def _modules(contents: Contents) -> list[PickledModule]:
+    """Return the modules that were pickled whole."""
+    return find_modules(contents.tree) if contents.kind in CHECKPOINTS else []
+
+
+_CONVERT = "`ckpt convert` takes its weights, under the names of a state_dict"
+_BARE = "there are no parameters or buffers in it that could be taken without"
 
 
 def _notes(contents: Contents, values: Any) -> list[str]:
     notes = [
-        f"{place or 'all of it'} is a pickled module of class {kind}: loading it needs that class; "
-        "`ckpt convert` takes its weights, under the names of a state_dict"
-        for place, kind in _modules(contents).items()
+        f"{module.path or 'all of it'} is a pickled module of class {module.kind}: loading it "
+        f"needs that class; {_CONVERT if module.names else _BARE}"
+        for module in _modules(contents)
     ]
     notes += [*file_notes(contents), *where_weights_are(contents)]
     for other in list(contents.others.values())[:20]:

@@ -7,8 +7,8 @@ in their names: a configuration may name an optimizer, and be none.
 from collections.abc import Iterator
 from typing import Any
 
-from course_utils.ckpt.values import key_name
 from course_utils.formats.contents import SAFETENSORS, Contents
+from course_utils.formats.key_names import key_name
 from course_utils.formats.pickle_nodes import Call, describe
 from course_utils.formats.tensors import OtherTensor, TensorInfo, is_tensor, tensor_at
 
@@ -32,6 +32,7 @@ MOMENTS = {
     "col_var", "variance",
 }  # fmt: skip
 _LOOKED_AT = (dict, list, tuple, Call)
+COUNTS = {"int64", "int32", "int16", "bool"}
 DEEPEST = 64  # containers in containers that are looked into
 
 
@@ -39,7 +40,7 @@ class Parts:
     """The parts of a checkpoint by their dotted path; the path of the whole file is empty.
 
     Attributes:
-        weights: state_dicts of modules: dictionaries of nothing but tensors.
+        weights: state_dicts of modules: dictionaries of tensors alone, not all of them counts.
         optimizers: paths of optimizers' states.
         schedulers: paths of schedulers' states.
         generators: paths of states of random number generators.
@@ -187,7 +188,15 @@ def _is_weights(node: Any) -> bool:
     if not isinstance(node, dict) or not node:
         return False
     tensors = all(isinstance(key, str) and is_tensor(value) for key, value in node.items())
-    return tensors and not all(map(_is_generator, node.values()))
+    return tensors and any(_may_be_weights(value) for value in node.values())
+
+
+def _may_be_weights(node: Call) -> bool:
+    """Whether a tensor has fractions, or codes for them: integers alone are places and counts."""
+    info = _tensor(node)
+    if not isinstance(info, TensorInfo):
+        return info is not None
+    return not (info.dtype in COUNTS or _is_generator(node))
 
 
 def _is_position(key: str, value: Any) -> bool:

@@ -4,7 +4,8 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from course_utils.formats.contents import Contents
-from course_utils.formats.pickle_nodes import Call, Global, PersistentId, describe
+from course_utils.formats.key_names import key_name
+from course_utils.formats.pickle_nodes import Call, Global, describe
 from course_utils.formats.tensors import is_tensor
 
 DEEPEST = 64  # containers in containers that are looked into
@@ -112,10 +113,3 @@ def _is_container(node: Any) -> bool:
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, _PLAIN)
-
-
-def key_name(key: Any) -> str:
-    """Return a dictionary's key as a part of a path."""
-    if isinstance(key, str):
-        return key
-    return repr(key) if isinstance(key, Call | Global | PersistentId) else str(key)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
+from course_utils.formats.key_names import key_name
 from course_utils.formats.pickle_nodes import Call, TooMuchError, describe
 from course_utils.formats.tensors import OtherTensor, TensorInfo, tensor_at
 
@@ -144,11 +145,7 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     elif isinstance(node, Call):
         state = node.state if isinstance(node.state, dict) else {"state": node.state}
         pairs = chain(_children(node.arguments), state.items(), node.items)
-    return [(_name(key), value) for key, value in pairs if isinstance(value, _CONTAINERS)]
-
-
-def _name(key: Any) -> str:
-    return key if isinstance(key, str) else describe(key)
+    return [(key_name(key), value) for key, value in pairs if isinstance(value, _CONTAINERS)]
 
 
 _CONTAINERS = (dict, list, tuple, Call)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from course_utils.formats.contents import Contents
+from course_utils.formats.key_names import key_name
 from course_utils.formats.pickle_nodes import Call, Global, describe
 from course_utils.formats.tensors import is_tensor
 from course_utils.formats.trees import SetOf, plain
@@ -112,5 +113,5 @@ def _class_of(node: Call) -> str:
 
 
 def _under(path: str, key: Any) -> str:
-    name = key if isinstance(key, str) else describe(key)
+    name = key_name(key)
     return f"{path}.{name}" if path else name

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from course_utils.formats.key_names import key_name
 from course_utils.formats.pickle_nodes import (
     Appended,
     Call,
@@ -197,7 +198,7 @@ def _keyed(
         return None
     found: _Pairs = []
     for (key, value), (other, second) in zip(one, two, strict=True):
-        inside = f"{path}.{key if isinstance(key, str) else describe(key)}"
+        inside = f"{path}.{key_name(key)}"
         if isinstance(key, Call):
             found.append((inside, key, other))
         elif not _equal(key, other) and not same_key(key, other):

@@ -3,7 +3,8 @@
 from typing import Any
 
 from course_utils.formats.contents import Contents
-from course_utils.formats.pickle_nodes import Call, Global, PersistentId
+from course_utils.formats.key_names import key_name
+from course_utils.formats.pickle_nodes import Call
 from course_utils.formats.tensors import is_tensor
 
 DEEPEST = 256  # containers in containers that are looked into
@@ -26,7 +27,7 @@ def plain_values(contents: Contents) -> tuple[dict[str, Any], list[str]]:
             metadata = getattr(node, "state", None)
             inside = [*node.items(), *(metadata or {}).items()]
             prefix = f"{path}." if path else ""
-            pending += [(f"{prefix}{_key(k)}", v, depth + 1) for k, v in reversed(inside)]
+            pending += [(f"{prefix}{key_name(k)}", v, depth + 1) for k, v in reversed(inside)]
         elif _is_json(node) and path in values:  # {"a": {"b": 1}, "a.b": 2}
             others.append(path)
         elif _is_json(node):
@@ -42,7 +43,3 @@ def _is_json(node: Any, depth: int = 8) -> bool:
     if isinstance(node, list | tuple):
         return depth > 0 and all(_is_json(item, depth - 1) for item in node)
     return node is None or isinstance(node, bool | int | float | str)
-
-
-def _key(key: Any) -> str:
-    return str(key) if not isinstance(key, Call | Global | PersistentId) else repr(key)

@@ -53,7 +53,7 @@ def plan_partial_load(
     owners = {new: old for old, new in names.items() if new in targets}
     plan = _classify(model, origin, targets, owners, _resizers(resize or {}, targets))
     if not plan.loaded:
-        raise MismatchedCheckpointError(_why_nothing(origin, targets))
+        raise MismatchedCheckpointError(_why_nothing(plan, origin, targets))
     return plan
 
 
@@ -180,7 +180,14 @@ def _refuse_other_kinds(dtypes: Mapping[str, tuple[torch.dtype, torch.dtype]]) -
             )
 
 
-def _why_nothing(origin: Source, targets: Mapping[str, Any]) -> str:
+def _why_nothing(plan: LoadPlan, origin: Source, targets: Mapping[str, Any]) -> str:
+    if plan.wrong_shape:
+        key, (source, target) = next(iter(plan.wrong_shape.items()))
+        return (
+            f"{origin.name}: nothing in it fits the model: {len(plan.wrong_shape):,} keys agree, "
+            f"and their shapes do not; '{key}' has {source}, in the model {target}. "
+            "A strategy for it can be given with resize={…}."
+        )
     counts = prefixes(origin.specs, targets).most_common(3)
     seen = ", ".join(f"'{key}'" for key in list(origin.specs)[:3]) or "no tensors"
     wanted = ", ".join(f"'{key}'" for key in list(targets)[:3])

@@ -14,7 +14,7 @@ from course_utils.files.checkpoint_writer import (
     write_checkpoint,
 )
 from course_utils.files.read_back import equal_bytes, open_sound, pieces_of
-from course_utils.files.safetensors_writer import METADATA, NAMES, write_safetensors
+from course_utils.files.safetensors_writer import write_safetensors
 from course_utils.files.write_new import refuse_existing
 from course_utils.formats.contents import CHECKPOINT, SAFETENSORS, Contents
 from course_utils.formats.dtypes import is_float
@@ -23,11 +23,11 @@ from course_utils.formats.tensors import TensorInfo
 from course_utils.formats.trees import mismatch
 from course_utils.formats.verify import rest_of
 from course_utils.safety.left_out import lost_parts, values_of
+from course_utils.safety.refusals import refuse_empty, refuse_impossible
 from course_utils.safety.selection import Choice, Selection, select
 from course_utils.safety.weights_file import write_weights
 
 VALUES = "values"  # the metadata entry with all that is not a tensor, as JSON
-GROWTH = 16  # times the checkpoint's size; beyond, expanded tensors are a bomb
 FLOATS = ("float64", "float32", "float16", "bfloat16")  # that tensors can be converted to
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
 
@@ -130,7 +130,7 @@ def convert(
     if whole and contents.is_described and contents.kind != SAFETENSORS:
         return replace(_rewrite(contents, out, overwrite), rest=rest_of(contents))
     selection = select(contents, choice)
-    _refuse_impossible(contents, selection, dtype, to_checkpoint)
+    refuse_impossible(contents, selection, dtype, to_checkpoint)
     write = _to_checkpoint if to_checkpoint else _to_safetensors
     done = write(contents, out, selection, _Elements(contents, dtype), choice, overwrite)
     return replace(done, rest=rest_of(contents))
@@ -175,6 +175,9 @@ def _to_safetensors(
 ) -> Conversion:
     kept, shared = _without_twins(selection.tensors)
     values, left_out = values_of(contents, choice, selection)
+    lost = (*left_out, *selection.left_out, *lost_parts(contents, selection))
+    if not kept and (selection.left_out or (lost and not values)):
+        refuse_empty(contents, lost)
     metadata = {"format": "pt", **shared}
     if values:
         metadata[VALUES] = json.dumps(values)
@@ -182,7 +185,6 @@ def _to_safetensors(
     write_safetensors(
         out, contents, kept, metadata, dtypes=dtypes, elements=elements, overwrite=overwrite
     )
-    lost = (*left_out, *selection.left_out, *lost_parts(contents, selection))
     modules = tuple(selection.modules.items())
     return Conversion(
         Path(out), SAFETENSORS, len(kept), shared, tuple(values), lost, selection.excluded, modules
@@ -209,8 +211,10 @@ def _to_checkpoint(
         values, others = values_of(contents, choice, selection)
         left_out = [*values, *others, *lost_parts(contents, selection)]
     tensors = {**aliases, **selection.tensors}
-    write_weights(out, contents, tensors, elements.dtype, elements, overwrite=overwrite)
     lost = (*left_out, *selection.left_out)
+    if not tensors and lost:
+        refuse_empty(contents, lost)
+    write_weights(out, contents, tensors, elements.dtype, elements, overwrite=overwrite)
     modules = tuple(selection.modules.items())
     return Conversion(
         Path(out), CHECKPOINT, len(tensors), {}, (), lost, selection.excluded, modules
@@ -250,37 +254,3 @@ def _without_twins(
         else:
             shared[name] = owner
     return kept, shared
-
-
-def _refuse_impossible(
-    contents: Contents, selection: Selection, dtype: str | None, to_checkpoint: bool
-) -> None:
-    for name, info in selection.tensors.items():
-        problem = None
-        if info.record is None:
-            problem = "is on the meta device: it has no values"
-        elif info.quantizer is not None:
-            problem = f"is quantized ({info.dtype}), which a file of weights does not have"
-        elif not to_checkpoint and info.dtype not in NAMES:
-            problem = f"is {info.dtype}, which safetensors does not have"
-        elif not to_checkpoint and NAMES[info.dtype] == "F4" and not info.shape:
-            problem = "is a float4 pair without a dimension, which safetensors does not have"
-        elif not to_checkpoint and name == METADATA:
-            problem = "has the one name that safetensors keeps for itself; rename it"
-        elif not to_checkpoint and not _is_unicode(name):
-            problem = "has a name that is no Unicode, which safetensors cannot hold; rename it"
-        if problem:
-            raise UnsupportedCheckpointError(
-                f"{contents.path}: tensor {info.name!r} {problem}. Nothing written; convert it "
-                "to another dtype, or exclude it."
-            )
-    total, size = sum(info.nbytes for info in selection.tensors.values()), contents.source.size
-    if total > GROWTH * size:
-        raise UnsupportedCheckpointError(
-            f"{contents.path}: its tensors repeat elements; written out they would take {total:,} "
-            f"bytes instead of {size:,}."
-        )
-
-
-def _is_unicode(name: str) -> bool:
-    return name == name.encode(errors="replace").decode()

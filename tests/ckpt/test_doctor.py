@@ -13,6 +13,7 @@ from training import training_state
 
 from course_utils.ckpt.doctor import examine
 from course_utils.ckpt.doctor import report as report_on
+from course_utils.ckpt.main import main
 from course_utils.errors import NotACheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats.verify import Severity
@@ -437,3 +438,27 @@ def test_code_is_an_error(tmp_path):
     )
     assert examine(tmp_path / "x.pt")[0].severity is Severity.ERROR
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.bool])
+def test_places_and_counts_are_no_weights(save, dtype):
+    """As the slices of a dataset of PyTorch Geometric: nothing in them misses an optimizer."""
+    path = save({"slices": {"x": torch.zeros(3).to(dtype), "y": torch.zeros(3).to(dtype)}})
+    assert (role(path), said(path)) == ("tensors and other values", "")
+    codes = save({"model": {"w": torch.zeros(3, dtype=torch.int8), "shape": torch.tensor([3])}})
+    assert role(codes) == "weights and other values"
+
+
+def test_convert_is_named_only_where_it_can_be_done(save, tmp_path):
+    odd = SimpleNamespace(a=1)  # needs its global
+    remedies = {}
+    for name, state in {
+        "plain": {"w": torch.ones(2)},
+        "two of one name": {"a.b": torch.ones(1), "a": {"b": torch.ones(1)}},
+        "quantized": {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)},
+    }.items():
+        path = save(state | {"odd": odd}, f"{name}.pt")
+        remedies[name] = "ckpt convert" in said(path)
+        done = main(["convert", path, str(tmp_path / f"{name}.safetensors")]) == 0
+        assert remedies[name] == done, name
+    assert remedies == {"plain": True, "two of one name": False, "quantized": False}

@@ -15,6 +15,7 @@ from torch import nn
 
 from course_utils.anatomy import read_archive, read_tensors
 from course_utils.ckpt.diff import diff
+from course_utils.ckpt.main import main
 from course_utils.errors import (
     CheckpointWriteError,
     DamagedCheckpointError,
@@ -126,6 +127,43 @@ def test_nothing_is_run_and_a_whole_model_gives_its_weights(files):
     convert(*files, overwrite=True)
     missing, unexpected = load_model(Net(), files[1])
     assert (list(missing), list(unexpected)) == ([], [])
+
+
+class Augmentation(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.low = torch.zeros(1)  # as Kornia keeps its ranges: no parameter, no buffer
+
+
+@pytest.mark.parametrize("name", ["new.safetensors", "new.pth"])
+@pytest.mark.parametrize("state", [Augmentation(), {"epoch": 3, "model": Augmentation()}])
+def test_no_file_is_written_if_all_its_tensors_would_be_left_out(files, capsys, name, state):
+    torch.save(state, files[0])
+    out = files[0].parent / name
+    with pytest.raises(UnsupportedCheckpointError, match=r"no tensor .*low, which is no param"):
+        convert(files[0], out, exclude=["nothing"])
+    assert not out.exists()
+    assert main(["inspect", str(files[0])]) == main(["doctor", str(files[0])]) - 1 == 0
+    text = capsys.readouterr().out
+    assert "pickled module of class" in text
+    assert "ckpt convert" not in text
+
+
+def test_values_alone_are_written(files):
+    torch.save(torch.optim.LBFGS([nn.Parameter(torch.ones(1))]).state_dict(), files[0])
+    assert convert(*files).tensors == 0
+    assert json.loads(metadata_of(files[1])["values"])["param_groups.0.lr"] == 1
+
+
+def test_keys_that_are_tuples_are_told_apart(files):
+    """So PyTorch Geometric names the edges of a heterogeneous graph."""
+    state = {("user", "buys", "item"): torch.ones(2), ("item", 1): torch.zeros(3), (4,): {"lr": 1}}
+    torch.save(state, files[0])
+    convert(*files)
+    written = load_file(files[1])
+    assert sorted(written) == ["('item', 1)", "('user', 'buys', 'item')"]
+    assert torch.equal(written["('user', 'buys', 'item')"], torch.ones(2))
+    assert json.loads(metadata_of(files[1])["values"]) == {"(4,).lr": 1}
 
 
 def test_large_tensors_come_in_blocks(files, monkeypatch):
