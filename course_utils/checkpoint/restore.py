@@ -23,8 +23,8 @@ from course_utils.checkpoint.explain import explained
 from course_utils.checkpoint.load import load_checkpoint
 from course_utils.checkpoint.read_into import Reading
 from course_utils.checkpoint.restore_files import is_whole, plans_for
-from course_utils.checkpoint.restore_ordinary import hand_over
-from course_utils.checkpoint.restore_plan import Plan, load_filled, refuse_overlaps
+from course_utils.checkpoint.restore_ordinary import hand_over, load_filled
+from course_utils.checkpoint.restore_plan import Plan, refuse_overlaps
 from course_utils.checkpoint.saved_tensors import NotInPlaceError
 from course_utils.errors import (
     DamagedCheckpointError,

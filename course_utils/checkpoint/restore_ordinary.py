@@ -1,4 +1,4 @@
-"""The ordinary way to restore: ``load_state_dict``, and what was there put back if that fails."""
+"""Calls ``load_state_dict``: in the ordinary way, with a way back, or after tensors were filled."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -32,6 +32,20 @@ def hand_over(path: Path, target: Any, state: Any) -> None:
     except Exception as error:
         outcome = "nothing was loaded" if _put_back(steps) else "old and new values are mixed"
         raise MismatchedCheckpointError(f"{path}: does not fit, and {outcome}. {error}") from error
+
+
+def load_filled(part: Any, state: Any) -> None:
+    """Do what ``load_state_dict`` does with a state whose tensors are the part's own.
+
+    Args:
+        part: the module or optimizer.
+        state: as a `Plan` has it, its tensors filled.
+    """
+    if isinstance(part, nn.Module):  # else torch would copy each tensor upon itself
+        hooks = any(module._load_state_dict_post_hooks for module in part.modules())
+        if not hooks and all(isinstance(value, Tensor) for value in state.values()):
+            return
+    part.load_state_dict(state)
 
 
 def _remember(part: Any) -> Callable[[], object]:

@@ -263,20 +263,6 @@ def _reach(tensor: Tensor) -> tuple[str, int, int]:
     return str(tensor.device), start, start + span * tensor.dtype.itemsize
 
 
-def load_filled(part: Any, state: Any) -> None:
-    """Do what ``load_state_dict`` does with a state whose tensors are the part's own.
-
-    Args:
-        part: the module or optimizer.
-        state: as a `Plan` has it, its tensors filled.
-    """
-    if isinstance(part, nn.Module):  # else torch would copy each tensor upon itself
-        hooks = any(module._load_state_dict_post_hooks for module in part.modules())
-        if not hooks and all(isinstance(value, Tensor) for value in state.values()):
-            return
-    part.load_state_dict(state)
-
-
 def refuse_own_ways(module: nn.Module) -> None:
     """Leave to a module what it wants to do itself while it is loaded.
 
