@@ -16,9 +16,15 @@ function say(text, kind = "") {
   $("status").className = kind;
 }
 
+function started(how) {
+  document.documentElement.dataset.python = how;
+  // Not before: on the first use it would fetch everything a second time while Python starts.
+  navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // without it, the page only opens slower
+}
+
 const supported = typeof WebAssembly === "object" && typeof Worker === "function" && location.protocol !== "file:";
 const reader = supported ? new Reader((state, reason) => {
-  if (state === "ready") document.documentElement.dataset.python = reason;
+  if (state === "ready") started(reason);
   if (state === "ready" && $("status").textContent === STARTING) say("Ready.");
   if (state === "failed") say(`Python could not be started: ${reason}. The command does the same: ckpt inspect FILE`, "bad");
 }) : null;
@@ -276,6 +282,5 @@ $("theme").addEventListener("click", () => {
   localStorage.setItem("explorer-theme", next);
 });
 theme(THEMES.includes(localStorage.getItem("explorer-theme")) ? localStorage.getItem("explorer-theme") : "system");
-navigator.serviceWorker?.register("service-worker.js").catch(() => {}); // without it, the page only opens slower
 const asked = new URLSearchParams(location.search).get("example");
 if (EXAMPLES.includes(asked) && reader) example(asked);

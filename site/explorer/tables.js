@@ -33,16 +33,17 @@ export function differences(found) {
   ...table(["name", "differs in", "how", "largest difference"], rows, "Differences")];
 }
 
-/** Return a table that scrolls by itself, in a list; an empty list if it has no rows. */
+/** Return a table that scrolls by itself, in a list; nothing if it has no rows, no column that is empty. */
 function table(headers, rows, caption) {
   if (!rows.length) return [];
   const box = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption });
   const made = element("table"), head = element("tr"), body = element("tbody"), top = element("thead");
-  head.append(...headers.map((text) => element("th", { scope: "col" }, text)));
+  const filled = (_, column) => rows.some((row) => row[column] !== "");
+  head.append(...headers.filter(filled).map((text) => element("th", { scope: "col" }, text)));
   top.append(head);
   for (const row of rows.slice(0, MOST_ROWS)) {
     const line = element("tr");
-    line.append(...row.map((text) => element("td", {}, visible(String(text)))));
+    line.append(...row.filter(filled).map((text) => element("td", {}, visible(String(text)))));
     body.append(line);
   }
   made.append(top, body);

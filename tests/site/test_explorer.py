@@ -559,4 +559,7 @@ def test_readable_on_a_desk_and_on_a_phone(chromium, address, tmp_path, scheme):
             found = explorer.page.evaluate("axe.run().then(result => result.violations)")
             serious = [v for v in found if v["impact"] in ("serious", "critical")]
             assert json.dumps([(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]) == "[]"
+    explorer.copied("audit JSON")  # whose button is far below
+    top = explorer.page.evaluate("document.getElementById('status').getBoundingClientRect().top")
+    assert 0 <= top < 900
     explorer.context.close()

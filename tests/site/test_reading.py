@@ -72,6 +72,9 @@ def test_an_error_message_is_found_by_search(browser, address):
     )
     page.keyboard.press("Enter")
     assert leads_to_the_faq(page)
+    page.locator("#search-results .highlighted").first.wait_for()
+    marked = page.locator("#search-results .highlighted").all_inner_texts()
+    assert "s" not in marked  # of "key(s)"
 
 
 def test_a_phone_can_search_from_the_page_of_the_search(browser, address):
