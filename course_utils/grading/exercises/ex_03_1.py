@@ -1,5 +1,6 @@
 """Exercise 03.1: filter, update, load, and say what was left out."""
 
+from random import Random
 from typing import Any
 
 import torch
@@ -35,16 +36,32 @@ def load_what_fits(model, checkpoint):
 ''',
 )
 
+NAMES = [f"{layer}.{name}" for layer, name in (
+    (0, "weight"), (0, "bias"), (1, "weight"), (1, "bias"), (1, "running_mean"),
+    (1, "running_var"), (1, "num_batches_tracked"), (2, "weight"), (2, "bias"),
+)]  # fmt: skip
+
 
 def cases(seed: int) -> list[Case]:
-    """Other heads, names too many and too few, and a file of which nothing fits."""
+    """Other heads, names too many and too few, and two files of strange names.
+
+    Of one of these a single tensor fits, of the other nothing. Only who compares the names knows
+    which it is: both look alike, and at home they had other names.
+    """
+    rng = Random(seed)
+    word = "".join(rng.choices("abcdefghij", k=6))
+    strange = [f"{word}.{name}" for name in NAMES]
+    fits = rng.randrange(len(NAMES))
+    one = [NAMES[fits] if n == fits else name for n, name in enumerate(strange)]
+    without = ["" if name == "0.weight" else name for name in NAMES]
     cases: list[Case] = [
-        {"classes": 3, "saved classes": 3, "extra": ["teacher.weight"], "prefix": ""},
-        {"classes": 3, "saved classes": 5, "extra": [], "prefix": ""},
-        {"classes": 3, "saved classes": 1, "extra": [], "prefix": ""},
-        {"classes": 2 + seed % 3, "saved classes": 7, "extra": ["0.old", "ema"], "prefix": ""},
-        {"classes": 3, "saved classes": 3, "extra": [], "prefix": "module."},
-        {"classes": 4, "saved classes": 3, "extra": [], "prefix": "", "missing": "0.weight"},
+        {"classes": 3, "saved classes": 3, "names": NAMES, "extra": ["teacher.weight"]},
+        {"classes": 3, "saved classes": 5, "names": NAMES, "extra": []},
+        {"classes": 3, "saved classes": 1, "names": NAMES, "extra": []},
+        {"classes": 2 + seed % 3, "saved classes": 7, "names": NAMES, "extra": ["0.old", "ema"]},
+        {"classes": 3, "saved classes": 3, "names": one, "extra": []},
+        {"classes": 3, "saved classes": 3, "names": strange, "extra": []},
+        {"classes": 4, "saved classes": 3, "names": without, "extra": []},
     ]
     return [{**case, "seed": seed + number} for number, case in enumerate(cases)]
 
@@ -58,9 +75,9 @@ def probe(answer: Any, case: Case) -> Plain:
     torch.manual_seed(case["seed"])
     model, saved = _model(case["classes"]), _model(case["saved classes"])
     saved.state_dict()["1.running_mean"].fill_(3.0)
-    checkpoint = {case["prefix"] + name: tensor for name, tensor in saved.state_dict().items()}
+    checkpoint = dict(zip(case["names"], saved.state_dict().values(), strict=True))
     checkpoint |= {name: torch.zeros(2) for name in case["extra"]}
-    checkpoint.pop(case.get("missing", ""), None)
+    checkpoint.pop("", None)
     first = _load(answer, model, checkpoint)
     again = _load(answer, _model(case["saved classes"]), checkpoint)
     return {**first, "saved": dict(saved.state_dict()), "again": again}

@@ -1,6 +1,6 @@
 """Counts epochs from one, so the last lies beyond the run."""
 
-MESSAGE = "Epoch 5 is beyond the run"
+MESSAGE = "is beyond the run: counted from 0"
 
 
 def remaining_epochs(checkpoint, total):

@@ -1,6 +1,6 @@
 """Trains the saved epoch again."""
 
-MESSAGE = "Epoch 3 is finished and would be trained a second time"
+MESSAGE = "is finished and would be trained a second time"
 
 
 def remaining_epochs(checkpoint, total):
