@@ -1,6 +1,6 @@
 """Pages for students: the Markdown that they wrote neither runs nor paints over anything."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import nh3
 from nbconvert.exporters import HTMLExporter, TemplateExporter
@@ -32,8 +32,18 @@ class FeedbackPage(HTMLExporter):
     """nbconvert's page without its second reading of the page, which took half of the time.
 
     That one looks for pictures without a description; `safe_markdown` lets no picture through,
-    and a sandbox returns text only.
+    and a sandbox returns text only. The templates are compiled once, not for each lesson anew.
     """
+
+    _environments: ClassVar[dict[tuple[str, ...], Any]] = {}
+
+    def _create_environment(self) -> Any:
+        """Return nbconvert's, or the one made before for such a page, with this page's filters."""
+        new = super()._create_environment()
+        how = sorted(f"{name}: {which}" for name, which in self.filters.items())
+        kept = self._environments.setdefault((*self.template_paths, *how), new)
+        kept.filters = new.filters
+        return kept
 
     def from_notebook_node(  # type: ignore[override]
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any

@@ -28,7 +28,6 @@ ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "PYTHONPATH": "/course",
     "PYTHONDONTWRITEBYTECODE": "1",
-    # Large pages for what Python holds: a fork then copies half as many entries of its tables.
     "OMP_NUM_THREADS": "1",
     "MPLBACKEND": "agg",
     "MPLCONFIGDIR": "/tmp/work",

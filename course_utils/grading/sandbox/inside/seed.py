@@ -31,7 +31,7 @@ def serve(shell: InteractiveShell, orders: socket.socket, *, isolated: bool) -> 
         word, fds, _, _ = socket.recv_fds(orders, 1, 250)
         if not word:
             return
-        if os.fork() == 0:
+        if namespaces.fork() == 0:
             status = 1
             try:
                 orders.close()

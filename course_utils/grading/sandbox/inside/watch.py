@@ -4,7 +4,6 @@ import contextlib
 import os
 import resource
 import signal
-from pathlib import Path
 
 PAGE = resource.getpagesize()
 
@@ -15,10 +14,8 @@ def tasks(ancestor: int) -> dict[int, int]:
     for pid in _processes():
         with contextlib.suppress(OSError, ValueError, IndexError):
             # The name, in parentheses, may hold anything, so read what follows the last one.
-            fields = (
-                Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-            )
-            if fields[0] not in "ZX":
+            fields = _read(pid, "stat").rpartition(b")")[2].split()
+            if fields[0] not in b"ZX":
                 children.setdefault(int(fields[1]), []).append((pid, int(fields[17])))
     found: dict[int, int] = {}
     new = [ancestor]
@@ -32,7 +29,7 @@ def tasks(ancestor: int) -> dict[int, int]:
 def own_bytes(pid: int) -> int:
     """Return the memory of a process that is not backed by files of a disk; 0 if it is gone."""
     try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+        _, resident, shared, *_ = _read(pid, "statm").split()
     except (OSError, ValueError):
         return 0
     return (int(resident) - int(shared)) * PAGE
@@ -106,7 +103,7 @@ def _fields(pid: int, name: str) -> dict[str, int]:
     """Return the lines ``Name: 12 kB`` of a file in /proc, in bytes."""
     found: dict[str, int] = {}
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/{name}").read_text(errors="replace").splitlines():
+        for line in _read(pid, name).decode(errors="replace").splitlines():
             key, _, value = line.partition(":")
             if value.endswith(" kB"):
                 found[key] = int(value.split()[0]) * 1024
@@ -115,9 +112,14 @@ def _fields(pid: int, name: str) -> dict[str, int]:
 
 def _parent(pid: int) -> int:
     with contextlib.suppress(OSError, ValueError, IndexError):
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return int(text.rpartition(")")[2].split()[1])
+        return int(_read(pid, "stat").rpartition(b")")[2].split()[1])
     return 0
+
+
+def _read(pid: int, name: str) -> bytes:
+    """Return what a file in /proc says; it is looked at so often that each layer counts."""
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+        return file.read()
 
 
 def _processes() -> list[int]:
