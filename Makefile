@@ -14,7 +14,7 @@ SAMPLE := tests/data/build_0_1/plain.pt
 FOR_LEARN := course,export
 FOR_TEST := course,export,test,instructor,frameworks
 
-.PHONY: learn test build site run test-browser test-site wasm test-wasm torture matrix census bench wheel release grade formgrader lint constraints
+.PHONY: learn test build site run test-browser test-site wasm test-wasm torture matrix census bench wheel release grade grade-capstone formgrader lint constraints
 
 learn: $(LEARN)
 	$(RUN) -m course_utils learn
@@ -71,6 +71,9 @@ release: $(READY)
 
 grade: $(READY)
 	$(RUN) -m course_utils.grading --course=$(COURSE) grade "$(SUBMISSIONS)" $(if $(SCHEDULER),--scheduler=$(SCHEDULER))
+
+grade-capstone: $(READY)
+	$(RUN) -m course_utils.grading --course=$(COURSE) capstone "$(SUBMISSIONS)"
 
 formgrader: $(READY)
 	$(RUN) -m course_utils.grading --course=$(COURSE) formgrader

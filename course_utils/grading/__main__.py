@@ -43,6 +43,21 @@ def _limits(options: argparse.Namespace) -> Limits:
     return Limits(seconds=options.seconds, memory=options.memory * 2**20)
 
 
+def _capstone(course: "Course", options: argparse.Namespace) -> int:
+    from course_utils.grading.classroom.capstone import grade_capstone
+
+    rows, problems = grade_capstone(
+        course,
+        options.submissions,
+        limits=_limits(options),
+        workers=options.workers,
+        again=options.again,
+    )
+    show(rows, problems)
+    print(f"{course.root / 'capstone.csv'}; what to tell students: {course.root / 'capstone'}")
+    return 1 if problems else 0
+
+
 def _shown(course: Path, rows: list[Row], problems: dict[str, str]) -> int:
     show(rows, problems)
     root = course.resolve()
@@ -129,6 +144,14 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("--seconds", type=float, default=Limits.seconds, help="for each cell")
     part.add_argument("--memory", type=int, default=Limits.memory // 2**20, help="megabytes")
     part.set_defaults(run=_grade)
+
+    part = commands.add_parser("capstone", help="grade a folder of scripts of the capstone")
+    part.add_argument("submissions", type=Path, help="as for grade: <student>/train.py, …")
+    part.add_argument("--workers", type=int, help="students at once; one a core by default")
+    part.add_argument("--again", action="store_true", help="try also what was tried already")
+    part.add_argument("--seconds", type=float, default=120.0, help="for each start of a script")
+    part.add_argument("--memory", type=int, default=Limits.memory // 2**20, help="megabytes")
+    part.set_defaults(run=_capstone)
 
     part = commands.add_parser(
         "roster", help="put a platform's list of students into the gradebook"

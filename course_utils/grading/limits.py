@@ -24,3 +24,13 @@ class Limits:
     output: int = 96 * 2**20
     seconds: float = 30.0
     total_seconds: float = 240.0
+
+    def broken(self, what: str) -> str:
+        """Say of a limit, by its kind, that it was broken; "" if ``what`` is none of them."""
+        return {
+            "time": f"it took longer than {self.seconds:g} seconds",
+            "memory": f"it used more than {self.memory / 2**20:,.0f} MB of memory",
+            "processes": f"it started more than {self.processes} processes and threads",
+            "output": f"it sent more than {self.output / 2**20:,.0f} MB",
+            "files": f"its files take more than {self.tmp / 2**20:,.0f} MB, or there are too many",
+        }.get(what, "")

@@ -418,8 +418,8 @@ assert not attack_ran()
 #
 # An exported program (`.pt2`, lesson 09) describes its graph in JSON. JSON runs nothing. But the sizes
 # in it, such as `2*s77`, are handed to `sympy`, and its parser *evaluates them as Python*. And its
-# sample inputs are a pickle: where the safe load refuses it, `torch.export.load` falls back to `weights_only=False` and goes on
-# (measured with 2.6 to 2.15).
+# sample inputs are a pickle: where the safe load refuses it, `torch.export.load` falls back to
+# `weights_only=False` and goes on (measured with 2.6 to 2.15).
 
 # %%
 
@@ -446,7 +446,7 @@ with (
 
 for name in ("program.pt2", "evil.pt2"):
     found = audit(scratch / name)
-    print(f"{name:11} {found.verdict.value}: {found.findings[0].reason}")
+    print(f"{name:11} {found.verdict.value}:\n    {found.findings[0].reason}")
 loaded = torch.export.load(scratch / "evil.pt2").module()
 print("torch.export.load. Stolen:", stolen.read_text())
 print("and the program works:", tuple(loaded(torch.ones(3, 6)).shape))
@@ -561,9 +561,9 @@ with lesson.expect_error(RuntimeError, match="share memory"):
 
 # %%
 torch.save({"model": tied.state_dict(), "epoch": 3, "lr": 0.1}, scratch / "tied.pt")
-print(convert(scratch / "tied.pt", scratch / "tied.safetensors"))
+print(convert(scratch / "tied.pt", scratch / "tied.safetensors", overwrite=True))
 print()
-print(convert(hostile, scratch / "rescued.safetensors"))
+print(convert(hostile, scratch / "rescued.safetensors", overwrite=True))
 rescued = load_file(scratch / "rescued.safetensors")
 print("rescued:", list(rescued))
 assert not attack_ran()

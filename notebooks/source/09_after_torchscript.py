@@ -464,7 +464,9 @@ else:
 # ## 5. Small devices, small weights: ExecuTorch and torchao
 #
 # **ExecuTorch** runs exported programs on phones and microcontrollers; its wheel has a runtime for this
-# processor, too. The file, `.pte`, is made in two steps from an exported program.
+# processor, too. The file, `.pte`, is made in two steps from an exported program. The course does not
+# install it with any of its extras: version 1.5.1 brings 15 packages more, one of them to be built from source.
+# Where it is missing, the next cell says so, and the rest of the lesson does without.
 
 # %% tags=["nbval-ignore-output"]
 EXECUTORCH = """

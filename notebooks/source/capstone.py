@@ -26,19 +26,23 @@ lesson.show_source(fragile.main)
 #
 # | promise | how it is tried |
 # |---|---|
-# | **exact** | killed with SIGKILL after step 7 and after step 27, and started again: every loss from there on, and the final weights, are those of the run that was never stopped, bit for bit |
+# | **exact** | killed with SIGKILL after step 7 and after step 27, and started again: every loss from there on, and the final weights, are those of the run that was never stopped, bit for bit. It goes on from what it saved: given other labels when it starts again, it does not print what a run from the beginning would |
 # | **crash-proof** | a save fails half-way, on a full disk: the script ends with an error, and the next start goes on from the checkpoint before |
 # | **portable** | `model.pt2` runs in a Python without the class, on any number of images, always with the same result |
-# | **safe** | every `.pt` file it writes is plain data: `weights_only=True` loads it |
+# | **safe** | every checkpoint it writes is plain data: `weights_only=True` loads it |
 #
 # And what stays: `python train.py FOLDER` trains, or goes on where FOLDER's newest checkpoint is; it prints
-# `step N LOSS` after each step; at the end it writes `final.safetensors` and `model.pt2`. Network, data, number
-# of epochs and learning rates stay as they are. You may use `course_utils`, or do it all by hand.
+# `step N LOSS` after each step; at the end it writes `final.safetensors`, with the names that `Net` gives the
+# weights, and `model.pt2`. All that it keeps lies in FOLDER: what it writes elsewhere is lost before the next
+# start. Network, data, number of epochs and learning rates stay as they are. The images come from
+# `course_utils.lessons.data.digits()`: it gives other labels when the script is tried, so that nothing that was
+# computed before fits. You may use `course_utils`, or do it all by hand.
 
 # %% [markdown]
 # ## Where does it stand?
 #
-# Run this cell as often as you like. It takes a minute or two: the script is started eight times.
+# Run this cell as often as you like. It takes two minutes or so: the script is started a dozen times. What it
+# left lies in `scratch/capstone` until the next time; look at it.
 
 # %% tags=["nbval-ignore-output"]
 capstone.examine(script, Path("scratch") / "capstone")
@@ -61,5 +65,8 @@ capstone.examine(script, Path("scratch") / "capstone")
 #
 # What in the dictionary is neither a tensor nor a plain number? `ckpt audit` names it.
 # </details>
+#
+# In a graded class, `train.py` is what you hand in, one file. It is tried as it is here, behind walls, and each
+# promise that it keeps counts the same.
 #
 # Done? Then take the last training script that you wrote for work, and ask it the same four questions.

@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from course_utils.lessons import capstone, fragile
-from course_utils.lessons.capstone import begin, examine
+from course_utils.lessons import fragile
+from course_utils.lessons.capstone import PROPERTIES, begin, examine
 
-SOLUTION = Path(__file__).with_name("capstone") / "solution.py"
-PROPERTIES = ["exact", "crash-proof", "portable", "safe"]
+ANSWERS = Path(__file__).with_name("capstone")
+SOLUTION, BY_HAND = ANSWERS / "solution.py", ANSWERS / "by_hand.py"
 
 
 def broken(script, folder):
     return [finding.name for finding in examine(script, folder).findings if not finding.holds]
 
 
-def variant(tmp_path, *changes):
-    """The solution with each (old, new) of its text replaced."""
-    text = SOLUTION.read_text()
+def variant(tmp_path, *changes, of=SOLUTION):
+    """A right answer with each (old, new) of its text replaced."""
+    text = of.read_text()
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -25,13 +25,39 @@ def variant(tmp_path, *changes):
     return tmp_path / "train.py"
 
 
+@pytest.mark.torture
 def test_the_fragile_script_breaks_all_four(tmp_path):
-    assert broken(Path(fragile.__file__), tmp_path / "runs") == PROPERTIES
+    assert broken(Path(fragile.__file__), tmp_path / "runs") == [*PROPERTIES]
 
 
 def test_the_solution_breaks_none(tmp_path):
     verdict = examine(SOLUTION, tmp_path / "runs")
-    assert [f.name for f in verdict.findings if f.holds] == PROPERTIES, verdict
+    assert [f.name for f in verdict.findings if f.holds] == [*PROPERTIES], verdict
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            [
+                ("    saved = newest(folder)\n", "    saved = newest(folder)\n"
+                 "    begin, saved = (saved or {}).get('step', 0), None\n"),
+                ('print("step", step, loss', 'step > begin and print("step", step, loss'),
+            ],
+            "it trains again from the beginning",
+        ),
+        ([('print("step", step, loss.item()', 'print("step", step, 0.5')], "the old losses"),
+        ([("    saved = newest(folder)\n", "    saved = None\n")], "it goes on at step 1"),
+    ],
+    ids=["replays", "makes losses up", "never goes on"],
+)  # fmt: skip
+def test_a_script_that_only_seems_to_go_on_is_found_out(tmp_path, changes, words):
+    script = variant(tmp_path, *changes, of=BY_HAND)
+    exact, *others = examine(script, tmp_path / "runs").findings
+    assert not exact.holds
+    assert words in exact.seen
+    assert words == "it goes on at step 1" or all(finding.holds for finding in others)
 
 
 @pytest.mark.torture
@@ -104,15 +130,22 @@ STEPS = "for n in range(1, 31): print('step', n, 1 / n, flush=True)\n"
         ("(run / 'final.safetensors').write_bytes(b'junk')\n" + STEPS, "cannot be read"),
         ("(run / 'final.safetensors').write_bytes(EMPTY)\n" + STEPS, "holds no weights"),
         ("(run / 'final.safetensors').write_bytes(EMPTY); print('step 30 0.5')", "not 1 to the"),
-        ("print('step 1 0.5', flush=True); time.sleep(60)", "not done after 3 seconds"),
+        ("(run / 'final.safetensors').write_bytes(OTHER)\n" + STEPS, "does not fit the network"),
+        ("(run / 'final.safetensors').symlink_to('/etc/passwd')\n" + STEPS, "did not write final"),
+        ("import os; os.mkfifo(run / 'final.safetensors')\n" + STEPS, "did not write final"),
+        ("(run / 'final.safetensors').write_bytes(EMPTY); print('step 1 1\\nstep 3 1')", "follow"),
+        ("sys.stdout.write('x' * 2**23)", "printed more than 4 MB"),
+        ("print('step 1 0.5', flush=True); time.sleep(60)", "not done after 9 seconds"),
+        ("import os; os.close(1); time.sleep(60)", "not done after 9 seconds"),
     ],
-    ids=["no numbers", "no step", "junk", "empty", "made up", "hangs"],
-)
-def test_a_script_that_only_pretends_is_found_out(tmp_path, monkeypatch, text, words):
-    if "sleep" in text:
-        monkeypatch.setattr(capstone, "SECONDS", 3)
+    ids=["no numbers", "no step", "junk", "empty", "made up", "other weights", "a link", "a pipe",
+         "a gap", "talks", "hangs", "hangs in silence"],
+)  # fmt: skip
+def test_a_script_that_only_pretends_is_found_out(tmp_path, text, words):
+    head = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    other = f"OTHER = {len(head).to_bytes(8, 'little') + head + bytes(4)!r}\n"
     empty = "EMPTY = (2).to_bytes(8, 'little') + b'{}'\n"
-    (tmp_path / "train.py").write_text(HEAD + empty + text)
-    findings = examine(tmp_path / "train.py", tmp_path / "runs").findings
+    (tmp_path / "train.py").write_text(HEAD + empty + other + text)
+    findings = examine(tmp_path / "train.py", tmp_path / "runs", seconds=9).findings
     assert not any(finding.holds for finding in findings)
     assert words in findings[0].seen

@@ -1,9 +1,13 @@
-"""Every cell can be run twice in a row, and says the same again. Run by ``make torture``."""
+"""Every cell can be run twice in a row, says the same again, and leaves nothing in the end.
+
+Run by ``make torture``.
+"""
 
 import copy
 
 import pytest
 
+from course_utils.authoring.contents import LESSONS
 from course_utils.authoring.notebooks import SOURCES, all_sources, convert, execute, target_of
 
 pytestmark = pytest.mark.torture
@@ -41,3 +45,6 @@ def test_every_cell_says_the_same_again(source):
         and said(first) != said(second)
     ]
     assert not different, "\n\n".join(different)
+    if source.stem in {lesson.slug for lesson in LESSONS} and source.parent == SOURCES:
+        scratch = target_of(source).parent / "scratch" / source.stem
+        assert not scratch.exists(), "the lesson leaves files behind"

@@ -84,7 +84,7 @@ def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Re
     exercises = {cell.check: load_exercise(cell.check) for cell in cells if cell.check}
     tasks = {key: exercise.task for key, exercise in exercises.items()}
     with _lock:
-        cases = {key: exercise.cases(_case_seed(seed, key)) for key, exercise in exercises.items()}
+        cases = {key: exercise.cases(case_seed(seed, key)) for key, exercise in exercises.items()}
         if limits not in _sandboxes:
             _sandboxes[limits] = Sandbox(limits)
         record = _sandboxes[limits].run(cells, tasks, cases)
@@ -99,6 +99,11 @@ def grade(notebook: NotebookNode, seed: int, limits: Limits | None = None) -> Re
         {str(code[n]): text for n, text in record.texts.items() if 0 <= n < len(code)},
         {str(code[int(n)]): why for n, why in stops.items() if n.isdigit() and int(n) < len(code)},
     )
+
+
+def case_seed(seed: int, exercise_id: str) -> int:
+    """Each exercise its own seed: cases of one must not tell those of another."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {exercise_id}".encode()).digest()[:4], "big")
 
 
 def close_sandboxes() -> None:
@@ -159,11 +164,6 @@ def _sandbox_cell(cell: NotebookNode) -> Cell:
     return Cell("" if check else cell.source, check, answer)
 
 
-def _case_seed(seed: int, exercise_id: str) -> int:
-    """Each exercise its own seed: cases of one must not tell those of another."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {exercise_id}".encode()).digest()[:4], "big")
-
-
 def _said(notebook: NotebookNode, exercise_id: str, code: list[int], record: Record) -> str:
     """Return the error that the cell of an answer ended with, or ""."""
     for number, index in enumerate(code):
@@ -201,7 +201,7 @@ def _judge(exercise: Exercise, cases: list[Case], record: Record, seed: int, sai
 @cache
 def _expected(exercise_id: str, seed: int) -> list[Any]:
     exercise, reference = load_exercise(exercise_id), load_reference(exercise_id)
-    cases = exercise.cases(_case_seed(seed, exercise_id))
+    cases = exercise.cases(case_seed(seed, exercise_id))
     return [expect(exercise, reference, case) for case in cases]
 
 

@@ -15,8 +15,8 @@ from nbformat import NotebookNode
 
 from course_utils.files.durable import write_atomically
 from course_utils.grading.classroom.course import Course
-from course_utils.grading.classroom.layouts import HandIn, Nothing, Person, hand_ins, read_ordinary
-from course_utils.grading.classroom.submission import clean, refuse
+from course_utils.grading.classroom.layouts import HandIn, Nothing, Person, hand_ins
+from course_utils.grading.classroom.submission import clean, read_ordinary, refuse
 
 # nbgrader uses names in paths, patterns and regular expressions.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f*?\[\]+/\\:\"<>|{}]")

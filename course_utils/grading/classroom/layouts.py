@@ -2,10 +2,10 @@
 
 Taken as they come: ``<student>/…`` to any depth, nbgrader's ``submitted`` and its exchange, the
 flat files of Canvas and Moodle, Moodle's folders, ``<student>.zip``, ``<student>_<lesson>.ipynb``,
-and one zip archive of any of these. Nothing is run, and no link is followed.
+and one zip archive of any of these; with notebooks, or with files of another kind. Nothing is
+run, and no link is followed.
 """
 
-import os
 import re
 import stat
 import unicodedata
@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from course_utils.grading.classroom.submission import MAX_BYTES
+from course_utils.grading.classroom.submission import MAX_BYTES, read_ordinary
 
 MAX_DEPTH, MAX_ENTRIES = 8, 2000  # of one student's folder
-NOT_ORDINARY = "it is not an ordinary file"
 OF_MANY = (
     "it is a platform's archive of many students' work: unpack it into this folder, or grade it "
     "alone, as SUBMISSIONS=<the archive>"
@@ -72,44 +71,57 @@ class Nothing:
     reason: str
 
 
-def hand_ins(folder: Path, slugs: list[str]) -> Iterator[HandIn | Nothing]:
+@dataclass(frozen=True)
+class Wanted:
+    """Which files are looked for: by the ending of their names, and what they are called."""
+
+    ending: str
+    noun: str
+
+    def is_one(self, name: str) -> bool:
+        """Whether a file's name is that of one, however it is written."""
+        return name.lower().endswith(self.ending)
+
+
+NOTEBOOK = Wanted(".ipynb", "notebook")
+
+
+def hand_ins(
+    folder: Path, slugs: list[str], wanted: Wanted = NOTEBOOK
+) -> Iterator[HandIn | Nothing]:
     """Yield every notebook that students handed in, and for whoever has none the reason.
 
     Args:
         folder: of submissions; or a zip archive of one, as learning platforms give it.
         slugs: of the lessons, which a file's name may hold beside the student's.
+        wanted: what is looked for in the place of notebooks.
 
     Raises:
         FileNotFoundError: it is neither.
     """
     if folder.is_file() and zipfile.is_zipfile(folder):
-        yield from _in_archive_of_all(folder, slugs)
+        yield from _in_archive_of_all(folder, slugs, wanted)
     elif folder.is_dir():
         for entry in sorted(folder.iterdir()):
             if not _hidden(entry.name):
-                yield from _entry(entry, slugs)
+                yield from _entry(entry, slugs, wanted)
     else:
         raise FileNotFoundError(f"{folder}: no such folder of submissions, nor a zip archive")
 
 
-def is_notebook(name: str) -> bool:
-    """Whether a file's name is that of a notebook, however it is written."""
-    return name.lower().endswith(".ipynb")
-
-
-def _entry(entry: Path, slugs: list[str]) -> Iterator[HandIn | Nothing]:
-    person, time = _person(entry.name, slugs, is_folder=not _is_file(entry))
+def _entry(entry: Path, slugs: list[str], wanted: Wanted) -> Iterator[HandIn | Nothing]:
+    person, time = _person(entry.name, slugs, wanted, is_folder=not _is_file(entry))
     if person is not None and not person.number and _holds_many(entry):
         yield Nothing(None, entry.name, OF_MANY)
         return
     if person is None:
-        if is_notebook(entry.name):
+        if wanted.is_one(entry.name):
             yield Nothing(None, entry.name, NOBODYS)
         return
     found: list[HandIn | Nothing] = []
     try:
-        found = list(_of_one(entry, person, time))
-        reason = "" if found else _why_nothing(entry)
+        found = list(_of_one(entry, person, time, wanted))
+        reason = "" if found else _why_nothing(entry, wanted)
     except OSError as error:
         reason = f"it cannot be read ({error.strerror})"
     yield from found
@@ -117,7 +129,9 @@ def _entry(entry: Path, slugs: list[str]) -> Iterator[HandIn | Nothing]:
         yield Nothing(person, entry.name, reason)
 
 
-def _person(name: str, slugs: list[str], *, is_folder: bool) -> tuple[Person | None, str]:
+def _person(
+    name: str, slugs: list[str], wanted: Wanted, *, is_folder: bool
+) -> tuple[Person | None, str]:
     """Return whose a folder or file at the top is, and when the exchange received it."""
     if match := EXCHANGE.fullmatch(name):
         return Person(match["name"]), match["time"]
@@ -125,7 +139,7 @@ def _person(name: str, slugs: list[str], *, is_folder: bool) -> tuple[Person | N
         return Person(match["name"], match["id"]), ""
     if is_folder:
         return Person(name), ""
-    if not is_notebook(name) and not _is_archive(name):
+    if not wanted.is_one(name) and not _is_archive(name):
         return None, ""
     stem = re.sub(r" \(\d+\)$", "", PurePosixPath(name).stem)
     for slug in slugs:
@@ -134,29 +148,31 @@ def _person(name: str, slugs: list[str], *, is_folder: bool) -> tuple[Person | N
     return (Person(stem) if stem else None), ""
 
 
-def _of_one(entry: Path, person: Person, time: str) -> Iterator[HandIn | Nothing]:
+def _of_one(entry: Path, person: Person, time: str, wanted: Wanted) -> Iterator[HandIn | Nothing]:
     """Yield what lies in one student's folder, file or archive."""
     if entry.is_symlink():
         return
     if not entry.is_dir():
-        yield from _file(entry, entry.name, person, time)
+        yield from _file(entry, entry.name, person, time, wanted)
         return
-    for path, label in _walk(entry):
-        yield from _file(path, label, person, time)
+    for path, label in _walk(entry, wanted):
+        yield from _file(path, label, person, time, wanted)
 
 
-def _file(path: Path, label: str, person: Person, time: str) -> Iterator[HandIn | Nothing]:
+def _file(
+    path: Path, label: str, person: Person, time: str, wanted: Wanted
+) -> Iterator[HandIn | Nothing]:
     status = path.lstat()
     if _is_archive(path.name) and stat.S_ISREG(status.st_mode):
-        yield from _in_archive(path, label, person, status.st_mtime)
-    elif is_notebook(path.name):
+        yield from _in_archive(path, label, person, status.st_mtime, wanted)
+    elif wanted.is_one(path.name):
         attempt = (time, _attempt(path.name), status.st_mtime)
         identity = (status.st_dev, status.st_ino)
         yield HandIn(person, label, attempt, lambda: read_ordinary(path), time, identity)
 
 
-def _walk(folder: Path) -> list[tuple[Path, str]]:
-    """Return the files below a folder, and whatever has a notebook's name; follow no link."""
+def _walk(folder: Path, wanted: Wanted) -> list[tuple[Path, str]]:
+    """Return the files below a folder, and whatever has a wanted name; follow no link."""
     found: list[tuple[Path, str]] = []
     todo = [(folder, "")]
     while todo and len(found) < MAX_ENTRIES:
@@ -166,7 +182,7 @@ def _walk(folder: Path) -> list[tuple[Path, str]]:
                 continue
             inner = f"{label}{entry.name}"
             ordinary_folder = entry.is_dir() and not entry.is_symlink()
-            if ordinary_folder and not is_notebook(entry.name):
+            if ordinary_folder and not wanted.is_one(entry.name):
                 if inner.count("/") < MAX_DEPTH:
                     todo.append((entry, f"{inner}/"))
             else:
@@ -174,16 +190,16 @@ def _walk(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _why_nothing(entry: Path) -> str:
+def _why_nothing(entry: Path, wanted: Wanted) -> str:
     if entry.is_symlink():
         return "it is a link, and links are not followed"
     if not entry.is_dir():
-        return "it holds no notebook"
-    names = [label for _, label in _walk(entry)]
+        return f"it holds no {wanted.noun}"
+    names = [label for _, label in _walk(entry, wanted)]
     if not names:
         return "the folder is empty"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"no notebook is in the folder, only {', '.join(names[:3])}{more}"
+    return f"no {wanted.noun} is in the folder, only {', '.join(names[:3])}{more}"
 
 
 def _holds_many(entry: Path) -> bool:
@@ -198,7 +214,9 @@ def _holds_many(entry: Path) -> bool:
     return any(CANVAS.fullmatch(name) or MOODLE.fullmatch(name) for name in names)
 
 
-def _in_archive(path: Path, label: str, person: Person, when: float) -> Iterator[HandIn | Nothing]:
+def _in_archive(
+    path: Path, label: str, person: Person, when: float, wanted: Wanted
+) -> Iterator[HandIn | Nothing]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()[:MAX_ENTRIES]
@@ -207,12 +225,12 @@ def _in_archive(path: Path, label: str, person: Person, when: float) -> Iterator
         return
     for entry in entries:
         parts = PurePosixPath(entry.filename).parts
-        if not entry.is_dir() and is_notebook(entry.filename) and not any(map(_hidden, parts)):
+        if not entry.is_dir() and wanted.is_one(entry.filename) and not any(map(_hidden, parts)):
             attempt = ("", max(_attempt(path.name), _attempt(parts[-1])), when)
             yield HandIn(person, f"{label}/{entry.filename}", attempt, _reader(path, entry))
 
 
-def _in_archive_of_all(path: Path, slugs: list[str]) -> Iterator[HandIn | Nothing]:
+def _in_archive_of_all(path: Path, slugs: list[str], wanted: Wanted) -> Iterator[HandIn | Nothing]:
     """The top level of the archive is what the top level of a folder is."""
     with zipfile.ZipFile(path) as archive:
         entries = [e for e in archive.infolist() if not e.is_dir()]
@@ -220,10 +238,10 @@ def _in_archive_of_all(path: Path, slugs: list[str]) -> Iterator[HandIn | Nothin
         parts = PurePosixPath(entry.filename).parts
         if not parts or any(map(_hidden, parts)):
             continue
-        person, time = _person(parts[0], slugs, is_folder=len(parts) > 1)
-        if not is_notebook(entry.filename):
+        person, time = _person(parts[0], slugs, wanted, is_folder=len(parts) > 1)
+        if not wanted.is_one(entry.filename):
             if person is not None and len(parts) > 1:
-                yield Nothing(person, entry.filename, f"no notebook, only {entry.filename}")
+                yield Nothing(person, entry.filename, f"no {wanted.noun}, only {entry.filename}")
         elif person is None:
             yield Nothing(None, entry.filename, NOBODYS)
         else:
@@ -245,24 +263,6 @@ def _reader(path: Path, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
 def _moment(entry: zipfile.ZipInfo) -> float:
     year, month, day, hour, minute, second = entry.date_time
     return ((((year * 12 + month) * 31 + day) * 24 + hour) * 60 + minute) * 60.0 + second
-
-
-def read_ordinary(path: Path, limit: int = MAX_BYTES + 1) -> bytes:
-    """Read an ordinary file: no link to another's work, no pipe that never ends.
-
-    Raises:
-        OSError: it is none, or cannot be read; ``strerror`` says why.
-    """
-    if path.parent.is_symlink():
-        raise OSError(0, NOT_ORDINARY)
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(0, NOT_ORDINARY)
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(fd)
 
 
 def _attempt(name: str) -> int:

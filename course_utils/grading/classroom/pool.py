@@ -1,12 +1,13 @@
-"""Grades many notebooks at once: in processes of this machine, or on a Dask cluster."""
+"""Does the work of grading many at once: in processes of this machine, or on a Dask cluster."""
 
 import gc
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Generic, TypeVar
@@ -18,7 +19,8 @@ from course_utils.grading.exercise import all_exercises, load_exercise
 from course_utils.grading.sandbox.runner import Limits
 
 Key = TypeVar("Key", bound=Hashable)
-Outcome = Result | Exception
+Given = TypeVar("Given")
+Came = TypeVar("Came")
 Group = tuple[str, ...]
 
 
@@ -29,7 +31,7 @@ def grade_all(
     *,
     workers: int | None = None,
     scheduler: str = "",
-) -> Iterator[tuple[Key, Outcome]]:
+) -> Iterator[tuple[Key, Result | Exception]]:
     """Yield each notebook's result, or what prevented it, as they are ready.
 
     Args:
@@ -40,50 +42,65 @@ def grade_all(
         scheduler: address of a Dask scheduler, such as ``"tcp://10.0.0.1:8786"``, to use instead.
             Its workers need this package at the same version, and bubblewrap.
     """
-    if not notebooks:
-        return
-    if scheduler:
-        yield from _on_cluster(notebooks, seed, limits, scheduler)
+    work = partial(grade, seed=seed, limits=limits)
+    if scheduler and notebooks:
+        yield from _on_cluster(work, notebooks, scheduler)
     else:
-        yield from _here(notebooks, seed, limits, min(workers or _cores(), len(notebooks)))
+        yield from do_all(work, notebooks, workers, {k: _group(n) for k, n in notebooks.items()})
 
 
-def _here(
-    notebooks: dict[Key, NotebookNode], seed: int, limits: Limits, workers: int
-) -> Iterator[tuple[Key, Outcome]]:
-    left = dict(notebooks)
-    for key, outcome in _in_pool(notebooks, seed, limits, workers):
+def do_all(
+    work: Callable[[Given], Came],
+    things: dict[Key, Given],
+    workers: int | None = None,
+    groups: Mapping[Key, Group] | None = None,
+) -> Iterator[tuple[Key, Came | Exception]]:
+    """Yield what a function returned for each thing, or what prevented it, as they are ready.
+
+    Args:
+        work: the function; it runs in other processes, one of which it may end.
+        things: by any key.
+        workers: processes; as many as there are cores by default.
+        groups: of what is done faster by the process that has done others of its group.
+    """
+    if not things:
+        return
+    left, groups = dict(things), groups or {}
+    for key, outcome in _in_pool(work, things, groups, min(workers or _cores(), len(things))):
         if not isinstance(outcome, BrokenProcessPool):
             del left[key]
             yield key, outcome
-    for key, notebook in left.items():  # it killed its worker: once more, and alone
-        yield from _in_pool({key: notebook}, seed, limits, 1)
+    for key, thing in left.items():  # it killed its worker: once more, and alone
+        yield from _in_pool(work, {key: thing}, groups, 1)
 
 
 def _in_pool(
-    notebooks: dict[Key, NotebookNode], seed: int, limits: Limits, workers: int
-) -> Iterator[tuple[Key, Outcome]]:
+    work: Callable[[Given], Came],
+    things: dict[Key, Given],
+    groups: Mapping[Key, Group],
+    workers: int,
+) -> Iterator[tuple[Key, Came | Exception]]:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([grade.__module__])  # PyTorch is imported once for all
-    todo, done = _Todo(notebooks), SimpleQueue[tuple[Key, Outcome]]()
+    todo, done = _Todo(things, groups), SimpleQueue[tuple[Key, Came | Exception]]()
     with tempfile.TemporaryDirectory(prefix="grading-") as folder:
 
-        def work() -> None:
+        def follow() -> None:
             group: Group = ()
             pool = ProcessPoolExecutor(1, processes, _prepare, (folder,))
             while (key := todo.take(group)) is not None:
-                group = _group(notebooks[key])
-                outcome = _outcome(pool, notebooks[key], seed, limits)
+                group = groups.get(key, ())
+                outcome = _outcome(pool, work, things[key])
                 if isinstance(outcome, BrokenProcessPool):
                     pool = ProcessPoolExecutor(1, processes, _prepare, (folder,))
                 done.put((key, outcome))
             pool.shutdown()
 
-        threads = [Thread(target=work) for _ in range(workers)]
+        threads = [Thread(target=follow) for _ in range(workers)]
         for thread in threads:
             thread.start()
         try:
-            for _ in notebooks:
+            for _ in things:
                 yield done.get()
         finally:
             todo.clear()
@@ -92,26 +109,26 @@ def _in_pool(
 
 
 def _outcome(
-    pool: ProcessPoolExecutor, notebook: NotebookNode, seed: int, limits: Limits
-) -> Outcome:
+    pool: ProcessPoolExecutor, work: Callable[[Given], Came], thing: Given
+) -> Came | Exception:
     try:
-        return pool.submit(grade, notebook, seed, limits).result()
+        return pool.submit(work, thing).result()
     except Exception as error:
         return error
 
 
 class _Todo(Generic[Key]):
-    """What is still to be graded, by group: a worker stays with one as long as it can.
+    """What is still to be done, by group: a worker stays with one as long as it can.
 
     It has computed what the references do, and has started what the group needs.
     """
 
-    def __init__(self, notebooks: dict[Key, NotebookNode]) -> None:
+    def __init__(self, keys: Iterable[Key], groups: Mapping[Key, Group]) -> None:
         self.lock = Lock()
         self.begun: set[Group] = set()
         self.left: dict[Group, list[Key]] = {}
-        for key, notebook in notebooks.items():
-            self.left.setdefault(_group(notebook), []).append(key)
+        for key in keys:
+            self.left.setdefault(groups.get(key, ()), []).append(key)
 
     def take(self, last: Group) -> Key | None:
         """Return the next of a worker's last group, else of the largest that nobody has begun."""
@@ -137,16 +154,13 @@ def _group(notebook: NotebookNode) -> Group:
 
 
 def _on_cluster(
-    notebooks: dict[Key, NotebookNode], seed: int, limits: Limits, scheduler: str
-) -> Iterator[tuple[Key, Outcome]]:
+    work: Callable[[Given], Came], things: dict[Key, Given], scheduler: str
+) -> Iterator[tuple[Key, Came | Exception]]:
     from dask.distributed import Client
     from dask.distributed import as_completed as completed
 
     with Client(scheduler) as client:
-        futures = {
-            client.submit(grade, notebook, seed, limits, pure=False): key
-            for key, notebook in notebooks.items()
-        }
+        futures = {client.submit(work, thing, pure=False): key for key, thing in things.items()}
         for future in completed(list(futures), raise_errors=False):
             error = future.exception()
             yield futures[future], error if error is not None else future.result()

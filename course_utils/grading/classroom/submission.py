@@ -2,8 +2,11 @@
 
 import copy
 import json
+import os
 import re
+import stat
 import unicodedata
+from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
@@ -59,6 +62,24 @@ def clean(data: bytes, released: NotebookNode) -> tuple[NotebookNode, list[str]]
         cell.id = f"cell-{number}"
     _note(notebook, notes)
     return notebook, notes
+
+
+def read_ordinary(path: Path, limit: int = MAX_BYTES + 1) -> bytes:
+    """Read an ordinary file: no link to another's work, no pipe that never ends.
+
+    Raises:
+        OSError: it is none, or cannot be read; ``strerror`` says why.
+    """
+    if path.parent.is_symlink():
+        raise OSError(0, "it is not an ordinary file")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(0, "it is not an ordinary file")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(fd)
 
 
 def refuse(reason: str, released: NotebookNode) -> tuple[NotebookNode, list[str]]:

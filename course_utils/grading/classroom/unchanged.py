@@ -45,12 +45,12 @@ class Look:
         self.mark = self.course / "results" / "unchanged"
         versions = [_version(name) for name in OTHERS]
         told = [sys.version, *versions, asdict(limits), sorted(only), str(submissions.resolve())]
-        self.seen = [json.dumps(told), _digest(PACKAGE, ".py"), _digest(submissions)]
+        self.seen = [json.dumps(told), digest_of(PACKAGE, ".py"), digest_of(submissions)]
         self.book = ""
 
     def at_gradebook(self) -> None:
         """Look at the gradebook, before pages and tables are made of what it holds."""
-        self.book = _digest(self.course / BOOK)
+        self.book = digest_of(self.course / BOOK)
 
     def rows(self) -> list[Row] | None:
         """Return the rows of the run before; None if anything is not as it left it."""
@@ -73,10 +73,10 @@ class Look:
         write_atomically(self.mark, lambda file: file.write(data))
 
     def _left(self) -> str:
-        return "".join(_digest(self.course / part) for part in PARTS)
+        return "".join(digest_of(self.course / part) for part in PARTS)
 
 
-def _digest(path: Path, ending: str = "") -> str:
+def digest_of(path: Path, ending: str = "") -> str:
     """Name what lies at a path: names, kinds, times and contents; no link is followed."""
     digest = hashlib.sha256()
     for found in _below(path):

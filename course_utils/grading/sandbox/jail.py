@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import warnings
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -55,16 +56,29 @@ def can_isolate() -> bool:
     return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
 
 
-def command(package: Path, arguments: list[str], *, isolated: bool) -> list[str]:
+def command(
+    package: Path,
+    arguments: list[str],
+    *,
+    isolated: bool,
+    read: Mapping[str, Path] | None = None,
+    write: Mapping[str, Path] | None = None,
+) -> list[str]:
     """Return the command line that runs Python on the student's package.
 
     Args:
         package: the folder that `write_student_package` filled.
         arguments: of Python.
         isolated: in a sandbox; if not, a warning says what is missing.
+        read: what else is seen in the sandbox, by its place there.
+        write: folders that can be written to, likewise.
     """
     if isolated:
-        return [*_walls(package), sys.executable, *arguments]
+        more = [word for place, path in (read or {}).items()
+                for word in ("--ro-bind", str(path), place)]  # fmt: skip
+        more += [word for place, path in (write or {}).items()
+                 for word in ("--bind", str(path), place)]  # fmt: skip
+        return [*_walls(package, more), sys.executable, *arguments]
     warnings.warn(
         "bubblewrap is not usable here, so submissions run as plain processes with limits: they "
         "can use the network and read the files of this user, answers and other submissions "
@@ -99,7 +113,7 @@ def _bubblewrap() -> str:
         return ""
 
 
-def _walls(package: Path) -> list[str]:
+def _walls(package: Path, more: Sequence[str] = ()) -> list[str]:
     """The file system: Python and the system's libraries, read-only, and the student's package."""
     options = ["--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
     options += ["--hostname", "sandbox", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]
@@ -124,7 +138,7 @@ def _walls(package: Path) -> list[str]:
         "--chdir",
         "/course",
     ]
-    return [_bubblewrap(), *options, "--remount-ro", "/"]
+    return [_bubblewrap(), *options, *more, "--remount-ro", "/"]
 
 
 def _python_folders() -> list[Path]:

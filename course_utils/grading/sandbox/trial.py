@@ -250,10 +250,4 @@ class Trial:
         return f"the notebook could not be run to its end: {self._why(end)}"
 
     def _why(self, end: str) -> str:
-        limits = self.limits
-        return {
-            "time": f"it took longer than {limits.seconds:g} seconds",
-            "memory": f"it used more than {limits.memory / 2**20:,.0f} MB of memory",
-            "processes": f"it started more than {limits.processes} processes and threads",
-            "output": f"it sent more than {limits.output / 2**20:,.0f} MB",
-        }.get(end, "it ended the Python process")
+        return self.limits.broken(end) or "it ended the Python process"
