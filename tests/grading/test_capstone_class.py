@@ -9,10 +9,10 @@ from course_utils.grading.classroom import capstone
 from course_utils.grading.classroom.capstone import grade_capstone
 from course_utils.grading.classroom.course import Course, open_gradebook
 from course_utils.grading.limits import Limits
-from course_utils.grading.sandbox.jail import can_isolate
+from course_utils.grading.sandbox.jail import WeakIsolationWarning, can_isolate
+from course_utils.grading.sandbox.scripts import Walled
 from course_utils.lessons import fragile
-
-pytestmark = pytest.mark.skipif(not can_isolate(), reason="bubblewrap is not usable here")
+from course_utils.lessons.capstone import examine
 
 ANSWERS = Path(__file__).parents[1] / "lessons" / "capstone"
 SECRET = "PRIVATE-TO-THE-INSTRUCTOR"
@@ -25,7 +25,7 @@ STEPS = "\nfor n in range(1, 31): print('step', n, 1 / n, flush=True)\n"
 # What each hands in, and what must be said of it. None of these loads PyTorch.
 HOSTILE = {
     "prints": ("print('exact=3/3')" + STEPS, "did not write final.safetensors"),
-    "hangs": ("time.sleep(600)", "not done after 6 seconds"),
+    "hangs": ("time.sleep(600)", "not done after 60 seconds"),
     "reads": ("raise ValueError(open({secret!r}).read())", "No such file"),
     "lists": ("raise ValueError(sorted(os.listdir({folder!r})))", "No such file"),
     "answers": ("import course_utils.grading.solutions", "No module named"),
@@ -56,6 +56,8 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """The rows of a class of hostile students, what is told them, and the instructor's folder."""
+    if not can_isolate():
+        pytest.skip("bubblewrap is not usable here")
     root = tmp_path_factory.mktemp("capstone")
     secret = root / "secret.txt"
     secret.write_text(SECRET)
@@ -76,7 +78,7 @@ def hostile(tmp_path_factory):
     course = Course.open(root / "class")
     with open_gradebook(course) as gradebook:
         gradebook.add_student("zoe")
-    limits = Limits(seconds=6, memory=400 * 2**20, processes=40, tmp=32 * 2**20, file=8 * 2**20)
+    limits = Limits(seconds=60, memory=400 * 2**20, processes=40, tmp=32 * 2**20, file=8 * 2**20)
     rows, problems = grade_capstone(course, submissions, limits=limits, workers=2)
     return {row.student: row for row in rows}, problems, root
 
@@ -123,9 +125,34 @@ def test_the_table_is_written(hostile):
     assert written[0]["max_score"] == "12.0"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time.sleep(600)", "not done after 6 seconds"),
+        ("for n in range(999): (run / str(n)).write_bytes(bytes(2**20))", "more than 32 MB"),
+        ("(run / 'x').write_bytes(bytes(2**24))", "File too large"),
+        ("raise ValueError(os.getcwd() == str(Path(__file__).parent) != str(run))", "Error: True"),
+    ],
+)
+def test_without_walls_there_are_limits(tmp_path, text, words):
+    (tmp_path / "train.py").write_text(HEAD + text)
+    limits = Limits(tmp=32 * 2**20, file=8 * 2**20)
+    with pytest.warns(WeakIsolationWarning):
+        (finding,) = examine(
+            tmp_path / "train.py",
+            tmp_path / "runs",
+            start=Walled(limits, False),
+            seconds=6 if "sleep" in text else 120,
+        ).findings
+    assert not finding.holds
+    assert words in finding.seen
+
+
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory):
     """A class with a right answer and the script as it is given."""
+    if not can_isolate():
+        pytest.skip("bubblewrap is not usable here")
     root = tmp_path_factory.mktemp("honest")
     for name, script in (("right", ANSWERS / "by_hand.py"), ("stub", Path(fragile.__file__))):
         (root / "in" / name).mkdir(parents=True)

@@ -146,6 +146,7 @@ def test_a_script_that_only_pretends_is_found_out(tmp_path, text, words):
     other = f"OTHER = {len(head).to_bytes(8, 'little') + head + bytes(4)!r}\n"
     empty = "EMPTY = (2).to_bytes(8, 'little') + b'{}'\n"
     (tmp_path / "train.py").write_text(HEAD + empty + other + text)
-    findings = examine(tmp_path / "train.py", tmp_path / "runs", seconds=9).findings
+    seconds = 9 if "sleep" in text else 120
+    findings = examine(tmp_path / "train.py", tmp_path / "runs", seconds=seconds).findings
     assert not any(finding.holds for finding in findings)
     assert words in findings[0].seen
