@@ -45,7 +45,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 LESSONS = [f"{lesson.slug}.ipynb" for lesson in CONTENTS]
 PAGES = [path.relative_to(NOTEBOOKS).as_posix() for path in all_notebooks()]
 RUN = "as it ran"  # a folder in the learner's copy with the executed notebooks
-READY = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+READY = "text=/Python 3.* [|] Idle/"  # in the status bar; before that there is no kernel
 FAILED = "[data-mime-type='application/vnd.jupyter.error']"
 WIDE = """
 () => [...document.querySelectorAll(".jp-OutputArea-output, .jp-MarkdownOutput")].flatMap(area =>
@@ -113,7 +113,7 @@ def test_run_all_cells_without_an_error(lab, browser, name, theme):
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
     assert page.locator(".jp-OutputArea-output").count() == 0, "an answer below a question"
     assert page.locator("details[open]").count() == 0
-    page.wait_for_selector(READY, timeout=120_000)  # else JupyterLab forgets what is to run
+    page.wait_for_selector(READY, timeout=120_000)  # else JupyterLab asks which kernel to start
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     codes = [cell for cell in read(NOTEBOOKS / name).cells if cell.cell_type == "code"]
@@ -154,6 +154,7 @@ def test_instructors_tools_are_not_there_and_ckpt_is(lab, browser):
     menus = page.locator(".lm-MenuBar-itemLabel").all_text_contents()
     assert "Run" in menus
     assert "Nbgrader" not in menus
+    page.wait_for_selector(READY, timeout=120_000)
     cell = page.locator(".jp-CodeCell .cm-content").first
     cell.click()
     page.keyboard.press("Control+A")
