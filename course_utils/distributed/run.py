@@ -124,8 +124,17 @@ class ShardedRun(TrainState):
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:
-    """Return a module's state by names without wrappers."""
-    return {without_wrappers(key): v for key, v in unwrapped(module).state_dict().items()}
+    """Return a module's state by names without wrappers.
+
+    Raises:
+        MismatchedCheckpointError: a layer of it is lazy; DCP needs to know its shape.
+    """
+    state = {without_wrappers(key): v for key, v in unwrapped(module).state_dict().items()}
+    if lazy := [name for name, value in state.items() if nn.parameter.is_lazy(value)]:
+        raise MismatchedCheckpointError(
+            f"{lazy[0]} has no shape yet: run one batch through the model before loading"
+        )
+    return state
 
 
 def named_here(module: nn.Module, saved: Mapping[str, Any]) -> Any:
@@ -168,9 +177,11 @@ def _by_name(part: str, optimizer: Optimizer, state: Any, order: list[list[str]]
         if spread:
             raise CheckpointWriteError(
                 f"{part}: {type(optimizer).__name__} keeps tensors that are spread over ranks "
-                f"inside '{spread[0]}' of {names[number]}, which DCP cannot store"
+                f"inside '{spread[0]}' of {names.get(number, number)}, which DCP cannot store"
             )
-    return {"state": {names[n]: v for n, v in state["state"].items()}, "param_groups": groups}
+    # A state of no parameter has a name of its own; so have entries of a state_dict of its own.
+    named_state = {names.get(n, n): v for n, v in state["state"].items()}
+    return {**state, "state": named_state, "param_groups": groups}
 
 
 def _by_position(part: str, saved: Mapping[str, Any], order: list[list[str]]) -> dict[str, Any]:
@@ -190,7 +201,7 @@ def _by_position(part: str, saved: Mapping[str, Any], order: list[list[str]]) ->
         numbers |= {name: len(numbers) + i for i, name in enumerate(bare)}
         mine.append({**group, "params": [numbers[name] for name in bare]})
     state = {numbers.get(name, name): entry for name, entry in saved.get("state", {}).items()}
-    return {"state": state, "param_groups": mine}
+    return {**saved, "state": state, "param_groups": mine}
 
 
 def _has_spread_tensors(value: Any, inside: bool = False) -> bool:

@@ -817,11 +817,16 @@ def a_sampler_that_forgets():
     return state, step
 
 
+def begin(name, seed):
+    """Build the run of a name; return it and its step."""
+    torch.set_num_threads(1)
+    seed_everything(seed)
+    return RUNS[name]()
+
+
 def save(name, folder):
     """Run to the stop and save; run to the end, and save that too; return what the saves said."""
-    torch.set_num_threads(1)
-    seed_everything(0)
-    state, step = RUNS[name]()
+    state, step = begin(name, 0)
     for _ in range(STOP):
         step()
     path = folder / f"{name}.pt"
@@ -838,9 +843,7 @@ def save(name, folder):
 
 def resume(path):
     """Continue a saved run in another; return what differs at the end."""
-    torch.set_num_threads(1)
-    seed_everything(99)
-    state, step = RUNS[path.stem]()
+    state, step = begin(path.stem, 99)
     state.load_state_dict(load_checkpoint(path))
     losses = [step() for _ in range(STEPS - STOP)]
     end = {"state": state.state_dict(), "losses": losses}
