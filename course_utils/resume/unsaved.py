@@ -139,7 +139,8 @@ def _is_saved(key: Key, now: Any, thing: Any, state: Any) -> bool:
     if isinstance(thing, Optimizer):
         if type(thing).state_dict is Optimizer.state_dict:
             return False
-        state = {key: value for key, value in state.items() if key != "state"}
+        groups = [{k: v for k, v in g.items() if k != "params"} for g in state["param_groups"]]
+        state = {**state, "state": None, "param_groups": groups}  # without what counts anything
     return _holds(state, name, now)
 
 
