@@ -16,7 +16,8 @@ from course_utils.errors import CheckpointWriteError, MismatchedCheckpointError
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.parameters import parameter_order
 from course_utils.resume.rng import RngState
-from course_utils.resume.train_state import Stateful, TrainState
+from course_utils.resume.stateful import Stateful
+from course_utils.resume.train_state import TrainState
 from course_utils.resume.wrapped import unwrapped, without_wrappers
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,27 +35,18 @@ from course_utils.resume.plain import as_numpy, copied, whole_number
 from course_utils.resume.rng import RngState
 from course_utils.resume.sampler import sampler_of
 from course_utils.resume.settings import align_base_lrs, changes, keep_settings, settings_of
+from course_utils.resume.stateful import Stateful
 from course_utils.resume.undo import Undo
 
 COUNTERS = ("epoch", "step")
 NOTES = ("parameter_order", "about", "gradients")  # what a state holds besides parts and counters
 
 
-class Stateful(Protocol):
-    """Anything that can be saved and restored."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state as tensors and plain containers."""
-
-    def load_state_dict(self, state: Any) -> Any:
-        """Take a state that `state_dict` returned."""
-
-
 class TrainState:
     """Gathers what exact resume needs; ``state_dict()`` passes ``weights_only=True``.
 
-    The generators of Python, NumPy and PyTorch are always part of it, and so are the gradients of
-    an accumulation that no optimizer step has used yet.
+    The generators of Python, NumPy and PyTorch are always part of it, and so are the gradients that
+    the next optimizer step may still use.
 
     Args:
         model: the module in training. Wrapped by `torch.compile` or DDP it is saved unwrapped.
@@ -72,6 +63,9 @@ class TrainState:
         epoch: epochs completed.
         step: optimizer steps completed.
         parts: the other parts by name; a plain value is read and set here.
+
+    Raises:
+        TypeError: a scheduler, scaler, average or sampler has no state that could be saved.
 
     Warns:
         UserWarning: the loader hands out batches in another order than the sampler's, or draws
@@ -110,6 +104,12 @@ class TrainState:
 
         Raises:
             CheckpointWriteError: it could be saved, but not restored; the message says why.
+
+        Warns:
+            UserWarning: once of each reason why a run that loads it may not be the same run:
+                training changed what no part holds, such as attributes and buffers that are not
+                persistent; a scheduler or an optimizer is no part; or the run is built otherwise
+                than when this object was made.
         """
         numbers: dict[str, str] = {}
         parts = {name: part.state(numbers) for name, part in self._kinds().items()}

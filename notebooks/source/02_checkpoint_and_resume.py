@@ -1001,6 +1001,42 @@ for name, left_out in (("all of it", ()), ("without gradients", ("gradients",)))
 # The simplest way is not to save there: after the step there is no gradient to lose.
 #
 # **Try it:** four micro-batches a step. After which of them is a save without gradients exact?
+#
+# ### What no part holds
+#
+# A part saves what its `state_dict` returns. A plain attribute of a layer is not in it, nor is a buffer with `persistent=False`. If training
+# changes one of them, no file has it, and the resumed run is another one. `TrainState` remembers them when it is built, and the save says so:
+
+
+# %%
+import warnings
+
+
+class Brightening(MLP):
+    """Its images grow brighter with every batch, by a counter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = 0
+
+    def forward(self, images):
+        self.batches += 1
+        return super().forward(images * min(1, self.batches / 100))
+
+
+model = Brightening()
+state = TrainState(model, torch.optim.Adam(model.parameters()))
+model(digits()[:8][0])
+with warnings.catch_warnings(record=True) as said:
+    state.state_dict()
+print(said[0].message)
+assert "model.batches" in str(said[0].message)
+
+# %% [markdown]
+# So it is with a scheduler or an optimizer that the state was not given, and with layers that were added later, which a new run would not have.
+# It cannot see everything: a variable of the training loop is nobody's attribute. Name it as a part.
+#
+# **Try it:** make `batches` a buffer. What does the save say now?
 
 # %% [markdown]
 # ## 8. Best and last

@@ -138,6 +138,21 @@ def test_what_lies_in_a_parameter_or_another_part_is_saved():
     assert said(state) == []
 
 
+def test_what_is_changed_in_place_is_seen():
+    state = new_state()
+    state.model.small, state.model.array = torch.zeros(2), np.zeros(2)
+    state.model.register_buffer("passing", torch.zeros(2), persistent=False)
+    state = new_state(state.model)
+    state.model.small += 1
+    state.model.array[0] = 1
+    state.model.passing += 1
+    assert [line.split(":")[0] for line in said(state)] == [
+        "- model.small",
+        "- model.array",
+        "- model.passing",
+    ]
+
+
 def test_a_large_tensor_is_compared_by_its_version():
     tensor, other = torch.zeros(400_000), torch.zeros(400_000)
     before = snapshot(tensor)
