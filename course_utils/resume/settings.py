@@ -32,6 +32,8 @@ def settings_of(thing: Any) -> Any:
 def added(name: str, state: Mapping[str, Any]) -> set[str]:
     """Return which entries of a saved optimizer's groups were not there when it was built.
 
+    One that lacks what it was built with is another optimizer: of it, nothing is taken for added.
+
     Args:
         name: the optimizer's.
         state: of a run, or something in its place.
@@ -39,7 +41,8 @@ def added(name: str, state: Mapping[str, Any]) -> set[str]:
     built = state.get("about", {}).get("settings", {}).get(name)
     groups = state[name].get("param_groups") if isinstance(state.get(name), Mapping) else None
     pairs = zip(groups, built, strict=False) if groups and isinstance(built, list) else ()
-    return {key for group, former in pairs for key in group.keys() - former.keys()} - _NO_SETTINGS
+    new = [g.keys() - former.keys() for g, former in pairs if former.keys() <= g.keys()]
+    return set().union(*new) - _NO_SETTINGS
 
 
 def changes(saved: Settings, here: Settings, keep: Collection[str]) -> list[str]:
