@@ -281,7 +281,7 @@ def test_a_number_in_an_optimizers_state_is_not_its_attribute():
     """Adam counts steps, too; that says nothing of a counter of somebody's own."""
 
     class Own(torch.optim.Adam):
-        t = 0
+        t = 0.0
 
         def state_dict(self):
             return super().state_dict()
