@@ -139,9 +139,9 @@ def full_resume(folder: Path) -> None:
 
 
 def full_killed(folder: Path) -> None:
-    """Rank 1 is killed so many seconds after the first checkpoint, wherever it is then."""
+    """Rank 1 is killed so many seconds after a micro-batch, wherever it is then."""
     run = full_run()
-    train_full(run, 3, folder / "full")
+    train_full(run, int(os.environ["KILL_FROM"]), folder / "full")
     if rank() == 1:
         seconds = float(os.environ["KILL_AFTER"])
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()

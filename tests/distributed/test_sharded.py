@@ -270,10 +270,13 @@ def test_a_rank_killed_at_a_random_moment_costs_no_bit(
 
 def assert_a_kill_costs_nothing(straight: Path, folder: Path, seed: int) -> None:
     """Two ranks save, one dies; one, three and four load what there is, two go on."""
+    moment = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("KILL_AFTER", str(random.Random(seed).uniform(0, 0.3)))
-        launch("distributed_program", folder, "full_killed", ranks=2)
+        patch.setenv("KILL_FROM", str(moment.randint(3, 8)))  # micro-batches, of 9
+        patch.setenv("KILL_AFTER", str(moment.uniform(0, 0.3)))  # seconds more
+        done = launch("distributed_program", folder, "full_killed", ranks=2)
+    assert done.status != 0
     newest = commit.step_of(commit.committed(folder / "full")[-1])
     saved = one_file(folder / "full", newest)
     assert_identical(saved, one_file(straight / "full", newest))

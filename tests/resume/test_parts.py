@@ -447,6 +447,7 @@ def test_what_could_not_be_loaded_is_refused_when_it_is_saved(parts, words):
     ("change", "words"),
     [
         (lambda state: setattr(state, "step", 1.5), "step is 1.5, not a number"),
+        (lambda state: setattr(state, "step", torch.ones(2)), r"step is tensor\(.*, not a number"),
         (lambda state: state.sampler.advance(11), "position 11 is not in an epoch of 10"),
         (
             lambda state: state.optimizer.param_groups[0].update(x=[torch.eye(2).to_sparse_csr()]),
