@@ -53,9 +53,6 @@ class CommittingWriter(FileSystemWriter):
         checkpoint: the folder, new or empty.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
-        super().__init__(checkpoint, overwrite=False)
-
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         """Write this rank's files and measure them."""
         results = super().write_data(plan, planner).wait()

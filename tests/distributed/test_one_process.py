@@ -278,6 +278,20 @@ class Touch:
         return Path.touch, (self.path,)
 
 
+class Hostile(ResumableSampler):
+    """Its state makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        super().__init__(100)
+        self.marker = marker
+
+    def state_dict(self):
+        return super().state_dict() | {"seed": Touch(self.marker)}
+
+    def check(self, state):
+        return []
+
+
 def recommit(checkpoint: Path) -> None:
     """Make the record agree with the files, as an attacker would."""
     names = [path.name for path in checkpoint.iterdir() if path.name != commit.RECORD]
@@ -300,15 +314,8 @@ def test_a_hostile_index_is_not_run(tmp_path: Path) -> None:
 def test_a_hostile_value_is_not_run_and_nothing_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Hostile(ResumableSampler):
-        def state_dict(self):
-            return super().state_dict() | {"seed": Touch(tmp_path / "marker")}
-
-        def check(self, state):
-            return []
-
     run = new_run(steps=1)
-    run.sampler = Hostile(100)
+    run.sampler = Hostile(tmp_path / "marker")
     with pytest.raises(CheckpointWriteError, match=r"sampler\.seed is a .*Touch"):
         save_sharded(tmp_path, 1, run)
     monkeypatch.setattr(parts, "plain", lambda value, *_: value)  # an attacker does not ask
@@ -319,6 +326,24 @@ def test_a_hostile_value_is_not_run_and_nothing_is_loaded(
         load_sharded(tmp_path, victim)
     assert not (tmp_path / "marker").exists()
     assert same(everything(victim), before)
+
+
+def test_before_2_10_only_values_that_our_audit_calls_plain_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CVE-2026-24747: the safe loader of earlier versions can be made to run code."""
+    run = new_run(steps=1)
+    save_sharded(tmp_path / "plain", 1, run)
+    run.sampler = Hostile(tmp_path / "marker")
+    monkeypatch.setattr(parts, "plain", lambda value, name: value)  # an attacker does not ask
+    save_sharded(tmp_path / "hostile", 1, run)
+    monkeypatch.setattr(torch, "__version__", "2.9.1")
+    for load in (load_sharded, lambda folder, run: load_sharded_model(folder, run.model)):
+        with pytest.raises(UnsafeCheckpointError, match=r"distcp: sampler\.seed: refused.*CVE"):
+            load(tmp_path / "hostile", new_run())
+    again = new_run(seed=7)
+    load_sharded(tmp_path / "plain", again)
+    assert same([*again.model.state_dict().values()], [*run.model.state_dict().values()])
 
 
 @pytest.mark.parametrize("index", [pickle.dumps({"not": "an index"}), b"\\x80\\x04nonsense"])

@@ -696,8 +696,11 @@ def test_a_state_that_build_0_1_saved_of_a_compiled_model_is_loaded():
 def test_a_submodule_compiled_on_one_side_only():
     plain, half = new_state(), new_state(seed=9)
     half.model[1] = torch.compile(half.model[1])
+    plain.model(ROWS).mean().backward()
     half.load_state_dict(plain.state_dict())
     assert differences([*half.model.parameters()], [*plain.model.parameters()]) == []
+    gradients = ([p.grad for p in each.model.parameters()] for each in (half, plain))
+    assert differences(*gradients) == []
 
 
 # Loaders
