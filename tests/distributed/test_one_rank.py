@@ -67,6 +67,23 @@ for number, (there, here) in enumerate([(nn.parallel.DistributedDataParallel, ba
 """
 
 
+WAITING = """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import distribute_tensor
+
+mesh = init_device_mesh("cpu", (1,))
+weight = nn.Parameter(distribute_tensor(torch.ones(2, 2), mesh))
+model = nn.ParameterDict({"weight": weight})
+run = TrainState(model, torch.optim.SGD(model.parameters(), lr=0.1))
+weight.grad = distribute_tensor(torch.ones(2, 2), mesh)
+print(list(run.state_dict().get("gradients", {})))
+run.optimizer.step()
+print(list(run.state_dict().get("gradients", {})))
+weight.grad.to_local().add_(1)  # as FSDP accumulates
+print(list(run.state_dict().get("gradients", {})))
+"""
+
+
 def printed(program, folder):
     command = [
         sys.executable,
@@ -86,3 +103,7 @@ def test_tensors_spread_over_ranks_inside_lists_are_refused_when_saved(tmp_path)
 
 def test_a_model_in_ddp_is_saved_bare_and_loaded_into_any(tmp_path):
     assert printed(WRAPPED, tmp_path) == ["0.weight [] [] []"] * 4
+
+
+def test_a_gradient_that_is_spread_waits_once_its_local_part_is_written(tmp_path):
+    assert printed(WAITING, tmp_path) == ["['weight']", "[]", "['weight']"]

@@ -299,6 +299,23 @@ def test_gradients_that_a_step_has_used_are_not(kind):
     assert len(state.state_dict()["gradients"]) == 4
 
 
+def test_nor_are_those_that_a_second_optimizer_has_used():
+    head = nn.Linear(2, 1)
+    second = torch.optim.SGD(head.parameters(), lr=0.1)
+    state = new_state(head=head, second=second)
+    for _ in range(2):  # a loop that drops its gradients
+        head(state.model(ROWS)).square().mean().backward()
+        state.optimizer.step()
+        second.step()
+        state.optimizer.zero_grad()
+        second.zero_grad()
+    head(state.model(ROWS)).square().mean().backward()
+    state.optimizer.step()
+    assert set(state.state_dict()["gradients"]) == {"head:weight", "head:bias"}
+    second.step()
+    assert "gradients" not in state.state_dict()
+
+
 @pytest.mark.parametrize("after", [1, 2])
 def test_gradients_that_a_step_has_used_are_saved_where_the_loop_keeps_them(after):
     """Cleared in place, added up for ever, or cleared now and then: nobody can tell."""
