@@ -227,6 +227,9 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MismatchedCheckpointError, match=r"1\.weight is \(3,\) .*missing here"):
         load_sharded_model(tmp_path, smaller)
     assert same(everything(run), before)
+    larger = nn.Sequential(*new_run().model, nn.Linear(3, 3))
+    with pytest.raises(MismatchedCheckpointError, match=r"2\.bias is missing in the file, \(3,\)"):
+        load_sharded_model(tmp_path, larger)
 
 
 OPTIMIZERS = {
