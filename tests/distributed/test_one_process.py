@@ -215,6 +215,14 @@ def test_a_folder_without_record_does_not_count(tmp_path: Path) -> None:
     assert load_sharded(tmp_path, new_run()) == 1
 
 
+def test_what_a_save_that_never_ended_left_is_removed(tmp_path: Path) -> None:
+    left = commit.step_folder(tmp_path, 1) / "__7_0.distcp"  # of a rank that is no more
+    left.parent.mkdir()
+    left.write_text("half a tensor")
+    save_sharded(tmp_path, 1, new_run())
+    assert not left.exists()
+
+
 def test_another_model_is_refused(tmp_path: Path) -> None:
     save_sharded(tmp_path, 1, new_run(steps=1))
     smaller, run = nn.Sequential(nn.Linear(4, 3)), new_run(features=5, steps=1)

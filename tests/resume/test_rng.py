@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_utils.resume import TrainState
-from course_utils.resume.rng import RngState, seed_everything
+from course_utils.resume.rng import OwnGenerator, RngState, seed_everything
 
 
 def draw():
@@ -112,3 +112,33 @@ def test_a_run_of_another_kind_of_gpu_is_restored_with_a_warning(monkeypatch):
     saved["rng"]["mps"] = [torch.zeros(16, dtype=torch.uint8)]
     with pytest.warns(UserWarning, match="of 1 MPS GPUs and this machine has 0"):
         TrainState(model, torch.optim.SGD(model.parameters())).load_state_dict(saved)
+
+
+class OnAGpu:
+    """A tensor of which only a copy in memory is of use, as a ``map_location`` leaves it."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def cpu(self):
+        return self.tensor
+
+
+def test_states_that_lie_on_a_gpu_are_brought_back(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    state = OwnGenerator(generator).state_dict()
+    expected = torch.rand(2, generator=generator)
+    OwnGenerator(generator).load_state_dict({"state": OnAGpu(state["state"])})
+    assert torch.equal(torch.rand(2, generator=generator), expected)
+    gpu = StandIn()
+    monkeypatch.setattr(torch, "xpu", gpu)
+    state = RngState().state_dict()
+    before, gpu.state = gpu.state, None
+    RngState().load_state_dict({**state, "xpu": [OnAGpu(each) for each in state["xpu"]]})
+    assert torch.equal(gpu.state, before)
+
+
+def test_the_words_of_pythons_generator_lie_in_memory_whatever_the_default_device_is():
+    with torch.device("meta"):
+        words = RngState().state_dict()["python"]["words"]
+    assert words.tolist() == list(random.getstate()[1])
