@@ -502,3 +502,15 @@ def test_a_step_that_was_never_committed_is_none_to_continue_from(tmp_path: Path
         with pytest.raises(MissingCheckpointError, match=f"of step {step} to continue from"):
             continue_from(tmp_path, step)
     assert commit.committed(tmp_path) == [commit.step_folder(tmp_path, 2)]
+
+
+def test_a_later_save_that_never_ended_is_moved_too_or_it_is_said_why_not(tmp_path: Path) -> None:
+    save_sharded(tmp_path, 1, new_run())
+    commit.step_folder(tmp_path, 2).mkdir()
+    (tmp_path / "abandoned").write_text("in the way")
+    with pytest.raises(CheckpointWriteError, match="later checkpoints cannot be moved"):
+        continue_from(tmp_path, 1)
+    (tmp_path / "abandoned").unlink()
+    continue_from(tmp_path, 1)
+    assert (tmp_path / "abandoned" / "step-00000002").is_dir()
+    assert not commit.step_folder(tmp_path, 2).exists()

@@ -3,6 +3,7 @@
 import argparse
 import collections
 import copy
+import random
 import warnings
 from pathlib import Path
 
@@ -450,6 +451,7 @@ def test_counters_may_be_of_another_kind(tmp_path, number):
         ({"config": [np.zeros(2)]}, r"config\.0 is a numpy.ndarray.*from_numpy"),
         ({"seen": collections.defaultdict(int)}, "seen is a collections.defaultdict.*dict"),
         ({"mine": [b""]}, r"mine\.0 is bytes of length 0.*bytearray"),
+        ({"own": random.SystemRandom()}, "own is a random.SystemRandom"),
         ({"draw": np.zeros}, "draw is a .*what it is made from"),
         ({"head": nn.LazyLinear(2)}, r"head\.weight has no shape yet"),
         ({"head": nn.Linear(2, 2, device="meta")}, r"head\.weight is on the meta device"),
