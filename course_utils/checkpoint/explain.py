@@ -15,7 +15,7 @@ from torch import UntypedStorage
 from torch.serialization import default_restore_location
 
 from course_utils.anatomy.archive import read_archive
-from course_utils.checkpoint.torch_versions import is_meta
+from course_utils.checkpoint.torch_versions import is_meta, place_wrappers
 from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,
@@ -45,6 +45,7 @@ def with_callers_errors(map_location: Any) -> Any:
     place = _placing(map_location)
 
     def placing(storage: UntypedStorage, tag: str) -> Any:
+        place_wrappers(map_location)
         try:
             return place(storage, tag)
         except Exception as error:

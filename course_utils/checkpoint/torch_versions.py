@@ -8,7 +8,7 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,17 @@ def is_meta(map_location: Any) -> bool:
     if isinstance(map_location, str):
         return map_location.partition(":")[0] == "meta"
     return isinstance(map_location, torch.device) and map_location.type == "meta"
+
+
+def place_wrappers(map_location: Any) -> None:
+    """Tell a load that has begun where tensors made of other tensors go, as torchao's are.
+
+    ``torch.load`` does so itself, unless its ``map_location`` is a function.
+    """
+    place = private(torch.serialization, "_serialization_tls")
+    if place is not None and not callable(map_location):
+        is_map = isinstance(map_location, Mapping)
+        place.map_location = dict(map_location) if is_map else map_location
 
 
 def storage_alignment() -> int:

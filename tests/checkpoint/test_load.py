@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from types import MappingProxyType
 from unittest import mock
 
 import pytest
@@ -467,3 +468,31 @@ def test_the_mark_of_assign_is_not_saved(tmp_path):
     assert saved._metadata == {"": {"version": 1}}
     assert torch.equal(saved["weight"], state["weight"])
     assert state._metadata[""]["assign_to_params_buffers"]  # the caller's own is left as it is
+
+
+class Wrapper(torch.Tensor):
+    """A tensor made of another, as torchao's quantized ones and PyTorch Geometric's are."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return function(*(args[0].inner, *args[1:]), **(kwargs or {}))
+
+
+@pytest.mark.skipif(version() < (2, 10), reason="before, files with classes are refused")
+@pytest.mark.parametrize(
+    "place", ["cpu", torch.device("cpu"), {"cuda:0": "cpu"}, MappingProxyType({}), None]
+)
+def test_tensors_made_of_others_go_where_torch_puts_them(tmp_path, place):
+    torch.save({"w": Wrapper(torch.arange(3.0))}, tmp_path / "a.pt")
+    with torch.serialization.safe_globals([Wrapper]):
+        loaded = load_checkpoint(tmp_path / "a.pt", map_location=place)["w"]
+    assert type(loaded) is Wrapper
+    assert loaded.device.type == "cpu"
+    assert torch.equal(loaded.inner, torch.arange(3.0))
