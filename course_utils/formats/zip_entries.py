@@ -117,6 +117,8 @@ def _refuse_foreign(entries: list[Entry]) -> None:
 
 def _refuse_odd_names(entries: list[Entry]) -> None:
     seen = set()
+    folder = entries[0].name.partition("/")[0] if entries else ""  # where torch looks
+    sought = {f"{folder}/{name}".lower(): f"{folder}/{name}" for name in ("data.pkl", "byteorder")}
     for entry in entries:
         name = entry.name
         if (
@@ -127,8 +129,8 @@ def _refuse_odd_names(entries: list[Entry]) -> None:
         ):
             raise MalformedZipError(f"a record has the unsafe name {name[:100]!r}")
         folded = name.lower()
-        if folded != name and folded.endswith(("/data.pkl", "/byteorder")):
-            raise MalformedZipError(f"torch would take record {name} for {folded}")
+        if sought.get(folded, name) != name:
+            raise MalformedZipError(f"torch would take record {name} for {sought[folded]}")
         if folded in seen:  # miniz looks names up without regard to case
             raise MalformedZipError(
                 f"two records are called {name}; programs may read either of them"

@@ -10,11 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from course_utils.checkpoint import load_checkpoint
 from course_utils.errors import NotACheckpointError
-from course_utils.files.contents import open_contents
+from course_utils.files.contents import open_contents, verify
 from course_utils.formats.source import Memory
 from course_utils.formats.zip import read_directory
 from course_utils.formats.zip_entries import MalformedZipError
+from course_utils.safety.audit import audit
 
 CENTRAL = b"PK\1\2"
 LOCAL = b"PK\3\4"
@@ -150,3 +152,21 @@ def test_a_changed_byte_is_refused_or_harmless(position, value):
     except MalformedZipError:
         return
     assert all(record.offset + record.stored <= len(data) for record in records)
+
+
+@pytest.mark.parametrize("name", ["data.pkl", "byteorder"])
+def test_what_torch_finds_without_regard_to_case_has_one_spelling(name):
+    for first, other in (("a", "A"), ("Model", "model")):
+        with pytest.raises(MalformedZipError, match=f"take record {other}/{name} for {first}/"):
+            read(make([(f"{first}/version", b"3"), (f"{other}/{name}", b"N.")]))
+    with pytest.raises(MalformedZipError, match="torch would take record"):
+        read(make([(f"a/{name.upper()}", b"N.")]))
+
+
+@pytest.mark.parametrize("stem", ["ResNet50", "BEST", "Modell_Ü", "a.B"])
+def test_a_checkpoint_may_have_capitals_in_its_name(tmp_path, stem):
+    """They are in the folder of its records, which is named as the file."""
+    torch.save({"w": torch.ones(2)}, tmp_path / f"{stem}.pt")
+    assert verify(tmp_path / f"{stem}.pt").verdict.value == "sound"
+    assert audit(tmp_path / f"{stem}.pt").verdict.value == "plain data"
+    assert torch.equal(load_checkpoint(tmp_path / f"{stem}.pt")["w"], torch.ones(2))

@@ -129,6 +129,7 @@ def structures(evil):
         "zip after a pickle": evil + good_zip,
         "zip before a pickle": good_zip + evil,
         "only in capitals": hostile.zip_checkpoint(evil).replace(b"data.pkl", b"DATA.PKL"),
+        "a folder in capitals": good_zip.replace(b"file/byteorder", b"FILE/byteorder"),
         "path traversal": hostile.zip_checkpoint(GOOD, extra=[("file/../../x.pkl", evil)]),
         "absolute path": hostile.zip_checkpoint(GOOD, extra=[("/tmp/x.pkl", evil)]),
         "zero in a name": hostile.zip_checkpoint(GOOD, extra=[("file/data.pkl!", evil)]).replace(
