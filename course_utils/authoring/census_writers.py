@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.authoring.census_frameworks import FRAMEWORKS, MOST
+from course_utils.authoring.census_others import OTHERS
 
 TOOLS = ("picklescan", "modelscan", "fickling")  # whose tests make files
 
@@ -220,5 +221,5 @@ def _tarfile(folder: Path) -> None:
 
 _WRITERS: dict[str, Callable[[Path], None]] = {
     "torch": _torch, "safetensors": _safetensors, "numpy": _numpy, "pickle": _pickle,
-    "zipfile": _zipfile, "tarfile": _tarfile, **FRAMEWORKS,
+    "zipfile": _zipfile, "tarfile": _tarfile, **FRAMEWORKS, **OTHERS,
 }  # fmt: skip

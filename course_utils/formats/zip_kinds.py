@@ -44,10 +44,15 @@ def zip_name(names: Collection[str]) -> str:
 def why_no_checkpoint(names: Collection[str]) -> str:
     """Say what another archive is, and why it is no checkpoint."""
     what = zip_name(names)
-    return what if what == _FAILED else f"{what} without data.pkl: torch.save did not write it"
+    if what == _FAILED:
+        return what
+    inside = next((name for name in names if name.endswith(_INSIDE)), None)
+    hint = f"; unpack it, {inside} in it may be a checkpoint" if inside else ""
+    return f"{what} without data.pkl: torch.save did not write it{hint}"
 
 
 _FAILED = "what a torch.save that failed has left: an archive without data.pkl"
+_INSIDE = (".pt", ".pth", ".ckpt", ".safetensors")
 _BEFORE_PICKLE = {
     ".format_version",
     ".storage_alignment",

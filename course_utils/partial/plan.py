@@ -190,6 +190,9 @@ def _why_nothing(plan: LoadPlan, origin: Source, targets: Mapping[str, Any]) -> 
         )
     counts = prefixes(origin.specs, targets).most_common(3)
     seen = ", ".join(f"'{key}'" for key in list(origin.specs)[:3]) or "no tensors"
+    if not origin.specs and origin.unread:
+        key, reason = next(iter(origin.unread.items()))
+        seen = f"no tensors that are read: '{key}' is {reason}"
     wanted = ", ".join(f"'{key}'" for key in list(targets)[:3])
     message = f"{origin.name}: nothing in it fits the model. It has {seen}; the model has {wanted}."
     if counts:

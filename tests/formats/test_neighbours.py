@@ -19,6 +19,7 @@ from course_utils.errors import AnotherFormatError, NotACheckpointError
 from course_utils.files.contents import open_contents
 from course_utils.formats.neighbour_headers import read_onnx
 from course_utils.formats.neighbours import find_neighbour
+from course_utils.formats.open import require_tensors
 from course_utils.formats.source import Memory
 from course_utils.safety.audit import audit
 
@@ -283,3 +284,13 @@ def test_a_folder_of_another_library_is_named_and_its_files_are_looked_at(tmp_pa
     assert f"theirs: not a checkpoint but {kind}" in capsys.readouterr().out
     assert main(["audit", str(tmp_path)]) == 1
     assert "zz.pt: would run code" in capsys.readouterr().out
+
+
+def test_an_archive_around_a_checkpoint_says_which_record_that_is(tmp_path):
+    """As TabNet writes it; torch itself wants every record in a folder."""
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model_params.json", "{}")
+        archive.writestr("network.pt", b"PK")
+    with pytest.raises(NotACheckpointError, match=r"unpack it, network\.pt in it may be"):
+        require_tensors(open_contents(path))

@@ -158,6 +158,14 @@ def test_a_plan_that_loads_nothing_is_refused(source_of):
     plan_partial_load(MLP(), source_of(other.state_dict()), rename=[(r"^b\.", "")]).apply()
 
 
+def test_a_file_of_tensors_that_are_not_read_is_not_called_empty(tmp_path):
+    torch.save({"w": torch.eye(2).to_sparse()}, tmp_path / "a.pt")
+    with pytest.raises(
+        MismatchedCheckpointError, match=r"no tensors that are read: 'w' is sparse_"
+    ):
+        plan_partial_load(nn.Linear(2, 2), tmp_path / "a.pt")
+
+
 def test_all_shapes_wrong_is_nothing_too():
     words = r"nothing in it fits .* 2 keys agree.*'weight' has \(3, 3\), in the model \(2, 2\)"
     with pytest.raises(MismatchedCheckpointError, match=words) as raised:
