@@ -138,7 +138,11 @@ def _join(path: str, key: str) -> str:
 
 
 def _is_optimizer(node: Any) -> bool:
-    if not isinstance(node, dict) or not isinstance(node.get("state"), dict):
+    if not isinstance(node, dict):
+        return False
+    if isinstance(node.get("state"), list) and "hypers" in node:  # fastai's
+        return True
+    if not isinstance(node.get("state"), dict):
         return False
     groups = node.get("param_groups")
     return (

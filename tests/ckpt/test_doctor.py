@@ -462,3 +462,13 @@ def test_convert_is_named_only_where_it_can_be_done(save, tmp_path):
         done = main(["convert", path, str(tmp_path / f"{name}.safetensors")]) == 0
         assert remedies[name] == done, name
     assert remedies == {"plain": True, "two of one name": False, "quantized": False}
+
+
+def test_the_optimizer_of_fastai_is_one(save):
+    """``fastai.learner.save_model`` keeps it under a name that configurations have too."""
+    moments = [{"grad_avg": torch.ones(1, 4), "sqr_avg": torch.ones(1, 4), "step": 1}]
+    state = {"model": nn.Linear(4, 1).state_dict(), "opt": {"state": moments, "hypers": [{}]}}
+    path = save(state)
+    assert role(path) == "a training checkpoint"
+    assert "no optimizer" not in said(path)
+    assert "no optimizer" in said(save(state | {"opt": {"state": "Ohio", "hypers": 3}}))
