@@ -99,12 +99,22 @@ def with_interrupts(call: Callable[[], object], times: list[float]) -> bool:
     try:
         call()
         interrupted = False
-    except KeyboardInterrupt:
-        pass
+    except BaseException as error:
+        armed = False
+        # Python's own threading, interrupted, may fail to release a lock that it does not hold.
+        if type(error) not in (KeyboardInterrupt, RuntimeError) or not _interrupted(error):
+            raise
     armed = False
     over.set()
     fingers.join()
     return interrupted
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error is an interrupt, or came while one was handled."""
+    return error is not None and (
+        isinstance(error, KeyboardInterrupt) or _interrupted(error.__context__)
+    )
 
 
 if __name__ == "__main__":

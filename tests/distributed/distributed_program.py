@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -139,13 +140,15 @@ def full_resume(folder: Path) -> None:
 
 
 def full_killed(folder: Path) -> None:
-    """Rank 1 is killed so many seconds after a micro-batch, wherever it is then."""
+    """Rank 1 is killed so many seconds after a micro-batch, wherever it is then, or at its end."""
     run = full_run()
     train_full(run, int(os.environ["KILL_FROM"]), folder / "full")
     if rank() == 1:
         seconds = float(os.environ["KILL_AFTER"])
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
     train_full(run, 9, folder / "full")
+    if rank() == 1:
+        time.sleep(60)
 
 
 def full_load(folder: Path) -> None:

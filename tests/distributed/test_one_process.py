@@ -346,7 +346,7 @@ def test_before_2_10_only_values_that_our_audit_calls_plain_data(
     run = new_run(steps=1)
     save_sharded(tmp_path / "plain", 1, run)
     run.sampler = Hostile(tmp_path / "marker")
-    monkeypatch.setattr(parts, "plain", lambda value, name: value)  # an attacker does not ask
+    monkeypatch.setattr(parts, "plain", lambda value, *_: value)  # an attacker does not ask
     save_sharded(tmp_path / "hostile", 1, run)
     monkeypatch.setattr(torch, "__version__", "2.9.1")
     for load in (load_sharded, lambda folder, run: load_sharded_model(folder, run.model)):
