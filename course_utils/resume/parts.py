@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from course_utils.checkpoint.restore_ordinary import load_filled
 from course_utils.partial.sources import EXTRA_STATE
 from course_utils.resume.misfits import key_misfits, tensor_misfits
 from course_utils.resume.optimizers import OptimizerPart
@@ -132,7 +133,10 @@ class ModulePart(StatefulPart):
         Source:
             https://github.com/pytorch/pytorch/issues/188166
         """
-        clean: Any = OrderedDict(_renamed(saved, self.thing.state_dict()))
+        live = self.thing.state_dict(keep_vars=True)
+        if saved.keys() == live.keys() and all(saved[name] is live[name] for name in live):
+            return load_filled(self.thing, saved)
+        clean: Any = OrderedDict(_renamed(saved, live))
         versions = getattr(saved, "_metadata", None)
         if versions is not None:
             clean._metadata = OrderedDict(

@@ -164,8 +164,9 @@ class TrainState:
         Raises:
             MismatchedCheckpointError: as for ``load_state_dict``. Nothing has been changed.
         """
-        if misfit := as_text(self._check(state, ())[0]):
-            raise MismatchedCheckpointError(misfit)
+        problems, self._rehearsed = self._check(state, ())
+        if problems:
+            raise MismatchedCheckpointError(as_text(problems))
         large = self.in_place()
         rest = {name: copied(value) for name, value in state.items() if name not in large}
         undo, failure = Undo(), None
@@ -203,7 +204,7 @@ class TrainState:
             agreed: from a failure here, or an empty string, to the first anywhere.
             filled: names of parts that hold their new values already.
         """
-        problems, notes = self._check(state, keep)
+        problems, notes = ([], self._rehearsed) if filled else self._check(state, keep)
         if text := agreed(as_text(problems)):
             raise MismatchedCheckpointError(text)
         about = state.get("about", {})
