@@ -116,8 +116,11 @@ def _compared(writer: str, path: Path, *, sound: bool) -> Result:
     outcome, remark = WRONG, problem
     if not problem:
         outcome, remark = _judged(path, contents, error)
-    if outcome == RIGHT and sound and audit(path).verdict is Verdict.DAMAGED:
-        outcome, remark = WRONG, f"audit calls it damaged: {audit(path).findings[0].reason}"
+    if outcome == RIGHT and sound:
+        found = audit(path)
+        if found.verdict in (Verdict.MALFORMED, Verdict.DAMAGED):
+            reason = found.findings[0].reason
+            outcome, remark = WRONG, f"audit calls it {found.verdict.value}: {reason}"
     return Result(writer, path, outcome, remark, _shape(path, contents))
 
 
