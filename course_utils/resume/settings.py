@@ -42,7 +42,7 @@ def added(name: str, state: Mapping[str, Any]) -> set[str]:
     groups = state[name].get("param_groups") if isinstance(state.get(name), Mapping) else None
     pairs = zip(groups, built, strict=False) if groups and isinstance(built, list) else ()
     new = [g.keys() - former.keys() for g, former in pairs if former.keys() <= g.keys()]
-    return set().union(*new) - _NO_SETTINGS
+    return set().union(*new)
 
 
 def changes(saved: Settings, here: Settings, keep: Collection[str]) -> list[str]:
