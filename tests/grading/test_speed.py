@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from course_utils.grading.classroom.pages import FeedbackPage
-from course_utils.grading.classroom.pool import _Todo
+from course_utils.grading.classroom.pool import _group, _Todo
 from course_utils.grading.classroom.release import assignment
 
 WARM = """
@@ -92,9 +92,13 @@ def notebooks(*slugs):
     return {number: assignment(slug) for number, slug in enumerate(slugs)}
 
 
+def to_do(notebooks):
+    return _Todo(notebooks, {key: _group(notebook) for key, notebook in notebooks.items()})
+
+
 def test_a_worker_stays_with_a_lesson_and_helps_out_at_the_end():
     one, two = "01_state_dict_anatomy", "03_partial_loading"
-    todo = _Todo(notebooks(one, two, one, two, one))
+    todo = to_do(notebooks(one, two, one, two, one))
     groups = {key: group for group, keys in todo.left.items() for key in keys}
     first = todo.take(())
     assert first in {0, 2, 4}, "the largest lesson comes first"
@@ -106,14 +110,14 @@ def test_a_worker_stays_with_a_lesson_and_helps_out_at_the_end():
 
 
 def test_lessons_that_need_a_second_python_are_one_group():
-    todo = _Todo(notebooks("02_checkpoint_and_resume", "09_after_torchscript"))
+    todo = to_do(notebooks("02_checkpoint_and_resume", "09_after_torchscript"))
     assert len(todo.left) == 1
 
 
 def test_a_notebook_with_an_unknown_exercise_harms_no_other():
     strange = assignment("01_state_dict_anatomy")
     strange.cells[-1].metadata.nbgrader["grade_id"] = "check_77_7"
-    todo = _Todo({0: strange, 1: assignment("01_state_dict_anatomy")})
+    todo = to_do({0: strange, 1: assignment("01_state_dict_anatomy")})
     assert {todo.take(()), todo.take(())} == {0, 1}
 
 
