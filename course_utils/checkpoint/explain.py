@@ -84,9 +84,7 @@ def explained(path: Path) -> Iterator[None]:
             error.__cause__
         )
     except pickle.UnpicklingError as error:
-        verdict = _verdict(path)
-        if verdict == "malformed":
-            raise _senseless(path, error) from error
+        verdict = _verdict(path, error)
         if verdict == "plain data":
             raise UnsupportedCheckpointError(
                 f"{path}: it is plain data, pickled in a way that torch's safe loader does not "
@@ -101,13 +99,10 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         raise system_error(path, error) from error
     except RuntimeError as error:  # no memory, no device: torch says it best; or the file's fault
-        if _verdict(path) == "malformed":
-            raise _senseless(path, error) from error
+        _verdict(path, error)
         raise
     except (LookupError, TypeError, AttributeError, AssertionError, EOFError, ValueError) as error:
-        verdict = _verdict(path)
-        if verdict == "malformed":
-            raise _senseless(path, error) from error
+        verdict = _verdict(path, error)
         if verdict == "damaged":
             raise DamagedCheckpointError(
                 f"{path}: its pickle does not fit its records ({error!r}). {REMEDY}"
@@ -118,8 +113,12 @@ def explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _verdict(path: Path) -> str:
-    """Return what the audit says, or ``"damaged"`` if a checksum does."""
+def _verdict(path: Path, error: Exception) -> str:
+    """Return what the audit says, or ``"damaged"`` if a checksum does.
+
+    Raises:
+        UnsupportedCheckpointError: it is malformed, and that is why torch raised the error.
+    """
     from course_utils.safety.audit import audit  # loads files itself, and imports this
 
     try:
@@ -129,16 +128,13 @@ def _verdict(path: Path) -> str:
         return "damaged"
     except CheckpointError:  # it cannot be told: the audit can still follow its pickle
         pass
-    return audit(path).verdict.value
-
-
-def _senseless(path: Path, error: Exception) -> UnsupportedCheckpointError:
-    from course_utils.safety.audit import audit
-
-    reason = audit(path).findings[0].reason
-    return UnsupportedCheckpointError(
-        f"{path}: its pickle is none that torch reads: {reason}. torch says: {error}"
-    )
+    found = audit(path)
+    if found.verdict.value == "malformed":
+        reason = found.findings[0].reason
+        raise UnsupportedCheckpointError(
+            f"{path}: its pickle is none that torch reads: {reason}. torch says: {error}"
+        ) from error
+    return found.verdict.value
 
 
 def _tensors_in(path: Path, record: str) -> str:

@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from zlib_ng import zlib_ng
 
-from course_utils.checkpoint.verified_read import CHUNK, THREADS
+from course_utils.checkpoint.verified_read import CHUNK, THREADS, refuse_changed
 from course_utils.errors import DamagedRecordError
 from course_utils.files.open_file import OpenFile
-from course_utils.formats.checksum import problem_of
 from course_utils.formats.zip import Record
 
 ALONE = 16 << 20  # bytes that one thread reads about as fast as several, once these are started
@@ -68,9 +67,8 @@ def verify(file: OpenFile, records: Iterable[Record]) -> None:
     records = list(records)
     if file.kept is not None:
         for record in records:
-            found = zlib_ng.crc32(file.kept[record.offset : record.offset + record.size])
-            if problem := problem_of(record, found):
-                raise DamagedRecordError(record.name, problem)
+            content = file.kept[record.offset : record.offset + record.size]
+            refuse_changed(record, zlib_ng.crc32(content))
         return
     size = sum(record.size for record in records)
     _spread(partial(_verify_group, file.fileno()), _groups(records), size)
@@ -152,8 +150,7 @@ def _verify_group(descriptor: int, group: list[Record]) -> None:
         for start in range(0, record.size if len(group) == 1 else 0, CHUNK):
             part = buffer[: min(CHUNK, record.size - start)]
             crc32 = zlib_ng.crc32(_fill(descriptor, part, record.offset + start, record), crc32)
-        if problem := problem_of(record, crc32):
-            raise DamagedRecordError(record.name, problem)
+        refuse_changed(record, crc32)
 
 
 def _direct_jobs(descriptor: int, reading: Reading) -> Iterator[Callable[[], object]]:

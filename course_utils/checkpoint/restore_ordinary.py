@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from course_utils.checkpoint.undo import Undo
 from course_utils.errors import MismatchedCheckpointError
 
 
@@ -24,13 +25,13 @@ def hand_over(path: Path, target: Any, state: Any) -> None:
         MismatchedCheckpointError: one of them refuses its state; the others are as they were.
     """
     parts = target if isinstance(target, Mapping) else {None: target}
-    steps: list[Callable[[], object]] = []
+    undo = Undo()
     try:
         for name, part in parts.items():
-            steps.append(_remember(part))
+            undo.add(str(name), _remember(part))
             part.load_state_dict(state if name is None else state[name])
     except Exception as error:
-        outcome = "nothing was loaded" if _put_back(steps) else "old and new values are mixed"
+        outcome = "old and new values are mixed" if undo.put_back() else "nothing was loaded"
         raise MismatchedCheckpointError(f"{path}: does not fit, and {outcome}. {error}") from error
 
 
@@ -65,14 +66,3 @@ def _remember(part: Any) -> Callable[[], object]:
                     part.get_submodule(key.rpartition(".")[0]).set_extra_state(former[key])
 
     return put_back
-
-
-def _put_back(steps: list[Callable[[], object]]) -> bool:
-    """Put parts back, the last first; whether all could be."""
-    done = True
-    for step in reversed(steps):
-        try:
-            step()
-        except Exception:  # go on: each part that is put back counts
-            done = False
-    return done

@@ -100,6 +100,16 @@ def has_checksums(records: Iterable[Record]) -> bool:
     return any(record.crc32 for record in records if record.size)
 
 
+def refuse_changed(record: Record, crc32: int) -> None:
+    """Compare the CRC-32 of a record's bytes with the one that was written beside them.
+
+    Raises:
+        DamagedRecordError: they differ.
+    """
+    if problem := problem_of(record, crc32):
+        raise DamagedRecordError(record.name, problem)
+
+
 def _finish(read: _Read, descriptor: int, checksums: bool) -> None:
     """Wait for a record's bytes and compare their CRC-32 with the directory's."""
     record = read.record
@@ -111,8 +121,8 @@ def _finish(read: _Read, descriptor: int, checksums: bool) -> None:
             crc32 = _fill(descriptor, memory_of(read.storage), record.offset)
     except (EOFError, OSError) as error:
         raise _unread(record, error) from error
-    if checksums and (problem := problem_of(record, crc32)):
-        raise DamagedRecordError(record.name, problem)
+    if checksums:
+        refuse_changed(record, crc32)
 
 
 def _unread(record: Record, error: EOFError | OSError) -> Exception:
@@ -135,8 +145,8 @@ def read_short(file: OpenFile, record: Record, *, checksums: bool) -> bytes:
             raise EOFError
     except (EOFError, OSError) as error:
         raise _unread(record, error) from error
-    if checksums and (problem := problem_of(record, zlib_ng.crc32(data))):
-        raise DamagedRecordError(record.name, problem)
+    if checksums:
+        refuse_changed(record, zlib_ng.crc32(data))
     return data
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from course_utils.formats.pickle_arguments import reader_of
-from course_utils.formats.pickle_fast_path import fast_path
 from course_utils.formats.pickle_machine import Machine
 from course_utils.formats.pickle_nodes import MalformedPickleError, TooMuchError
 
@@ -21,8 +20,7 @@ def run(machine: Machine, file: BinaryIO) -> Any:
     Raises:
         Exception: of any type, where an unpickler would stop too; the file's position says where.
     """
-    instructions = _INSTRUCTIONS | {b"h": fast_path(machine, file, _get_short)}
-    read, find = file.read, instructions.get
+    read, find = file.read, _INSTRUCTIONS.get
     for _ in range(MAX_OPCODES):
         code = read(1)
         act = find(code)

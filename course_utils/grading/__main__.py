@@ -21,7 +21,7 @@ def main() -> int:
     options = _parser().parse_args()
     if options.run is _grade and (rows := _unchanged(options)) is not None:
         print("Nothing has changed since the run before.")
-        return _shown(options.course, rows, {})
+        return _shown(rows, {}, _made(options.course))
     from course_utils.grading.classroom.course import Course, NbgraderError
 
     try:
@@ -53,15 +53,18 @@ def _capstone(course: "Course", options: argparse.Namespace) -> int:
         workers=options.workers,
         again=options.again,
     )
-    show(rows, problems)
-    print(f"{course.root / 'capstone.csv'}; what to tell students: {course.root / 'capstone'}")
-    return 1 if problems else 0
+    files = f"{course.root / 'capstone.csv'}; what to tell students: {course.root / 'capstone'}"
+    return _shown(rows, problems, files)
 
 
-def _shown(course: Path, rows: list[Row], problems: dict[str, str]) -> int:
-    show(rows, problems)
+def _made(course: Path) -> str:
     root = course.resolve()
-    print(f"{root / 'grades.csv'}; pages for students: {root / 'feedback'}")
+    return f"{root / 'grades.csv'}; pages for students: {root / 'feedback'}"
+
+
+def _shown(rows: list[Row], problems: dict[str, str], files: str) -> int:
+    show(rows, problems)
+    print(files)
     return 1 if problems else 0
 
 
@@ -90,7 +93,7 @@ def _grade(course: "Course", options: argparse.Namespace) -> int:
         only=tuple(options.only),
     )
     problems = {" ".join(filter(None, key)): why for key, why in failures.items()}
-    return _shown(course.root, rows, problems)
+    return _shown(rows, problems, _made(course.root))
 
 
 def _roster(course: "Course", options: argparse.Namespace) -> int:

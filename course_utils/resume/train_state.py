@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from course_utils.checkpoint.undo import Undo
 from course_utils.errors import CheckpointWriteError, MismatchedCheckpointError
 from course_utils.resume.as_built import AsBuilt
 from course_utils.resume.gradients import Gradients, restore
@@ -36,7 +37,6 @@ from course_utils.resume.rng import RngState
 from course_utils.resume.sampler import sampler_of
 from course_utils.resume.settings import align_base_lrs, changes, keep_settings, settings_of
 from course_utils.resume.stateful import Stateful
-from course_utils.resume.undo import Undo
 
 COUNTERS = ("epoch", "step")
 NOTES = ("parameter_order", "about", "gradients")  # what a state holds besides parts and counters

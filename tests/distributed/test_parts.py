@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extra_states import Keeps
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.optim import lr_scheduler as schedules
@@ -193,20 +194,6 @@ def test_sparse_and_quantized_tensors(tmp_path):
     assert same(run, again) == []
     assert again.state_dict()["gradients"]["rows.weight"].is_sparse
     assert differences(run.model.graph, new(9).model.graph)
-
-
-class Keeps(nn.Linear):
-    """A layer with a state of its own, which may be anything."""
-
-    def __init__(self, extra):
-        super().__init__(2, 2)
-        self.extra = extra
-
-    def get_extra_state(self):
-        return self.extra
-
-    def set_extra_state(self, state):
-        self.extra = state
 
 
 EXTRAS = [None, 3, torch.ones(2), {"a": torch.ones(1), "b": {"c": 2}}, {}]

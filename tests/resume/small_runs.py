@@ -113,30 +113,23 @@ def counter_in_extra_state():
     return simple(small(Net()))
 
 
+class Noisy(Body):
+    def __init__(self):
+        super().__init__()
+        self.noise = torch.Generator().manual_seed(3)
+
+    def forward(self, x):
+        return super().forward(x + torch.randn(x.shape, generator=self.noise))
+
+
 @run(said=r"model\.noise: a generator; name it as a part")
 def generator_of_its_own():
-    class Net(Body):
-        def __init__(self):
-            super().__init__()
-            self.noise = torch.Generator().manual_seed(3)
-
-        def forward(self, x):
-            return super().forward(x + torch.randn(x.shape, generator=self.noise))
-
-    return simple(small(Net()))
+    return simple(small(Noisy()))
 
 
 @run()
 def generator_of_its_own_as_a_part():
-    class Net(Body):
-        def __init__(self):
-            super().__init__()
-            self.noise = torch.Generator().manual_seed(3)
-
-        def forward(self, x):
-            return super().forward(x + torch.randn(x.shape, generator=self.noise))
-
-    model = Net()
+    model = Noisy()
     return simple(small(model, noise=model.noise))
 
 

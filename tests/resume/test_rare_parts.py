@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from extra_states import Keeps
 from torch import nn
 from torch.optim import lr_scheduler as schedules
 
@@ -194,20 +195,6 @@ def test_a_parameter_of_another_shape_is_refused():
     saved = new_state(mine=nn.Parameter(torch.ones(2))).state_dict()
     with pytest.raises(MismatchedCheckpointError, match="mine: shape"):
         new_state(9, mine=nn.Parameter(torch.ones(3))).load_state_dict(saved)
-
-
-class Keeps(nn.Linear):
-    """A layer with a state of its own, which may be anything."""
-
-    def __init__(self, extra=None):
-        super().__init__(2, 2)
-        self.extra = extra
-
-    def get_extra_state(self):
-        return self.extra
-
-    def set_extra_state(self, state):
-        self.extra = state
 
 
 EXTRAS = {

@@ -15,10 +15,14 @@ class Undo:
 
     def back(self) -> str:
         """Put all parts back, the last first, and say how that went."""
+        return "; ".join(self.put_back()) or "nothing has been changed"
+
+    def put_back(self) -> list[str]:
+        """Put all parts back, the last first, and return a line for each that could not be."""
         failed = []
         for name, step in reversed(self._steps):
             try:
                 step()
             except Exception as error:  # go on: each part that is put back counts
                 failed.append(f"{name} could not be put back ({type(error).__name__}: {error})")
-        return "; ".join(failed) or "nothing has been changed"
+        return failed
