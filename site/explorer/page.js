@@ -42,6 +42,8 @@ function stop() {
 async function open(list) {
   if (!reader || !list.length) return;
   stop();
+  const turn = ++shown; // what is still being read of the files before is not shown any more
+  if ($("status").textContent !== STARTING) say("Opening …");
   files = new Map();
   for (const file of list) {
     let name = file.webkitRelativePath || file.name;
@@ -53,8 +55,11 @@ async function open(list) {
     await reader.open([...files.values()]);
     folders = JSON.parse(await reader.ask("folders", []));
   } catch (error) {
+    if (turn !== shown) return;
+    $("results").hidden = true; // they are of other files
     return say(`The files could not be opened: ${error.message}`, "bad");
   }
+  if (turn !== shown) return;
   // A folder that is one checkpoint comes first; its files can be looked at one by one, too.
   const choices = [...folders.map((name) => [name, name === "." ? "these files together" : `${name}, the whole folder`]),
     ...[...files.keys()].sort().map((name) => [name, name])];
@@ -218,7 +223,8 @@ function copies() {
 
 async function example(name) {
   say(`Fetching the example ${name} …`);
-  const answer = await fetch(`examples/${encodeURIComponent(name)}`);
+  const turn = shown, answer = await fetch(`examples/${encodeURIComponent(name)}`);
+  if (turn !== shown) return; // another file was opened meanwhile
   if (!answer.ok) return say(`The example is not there: ${answer.status}`, "bad");
   await open([new File([await answer.arrayBuffer()], name)]);
 }

@@ -65,7 +65,7 @@ class Explorer:
         self.page.locator("#status", has_text=status).wait_for()
 
     def open(self, *paths, status="Done.", place="#files"):
-        self.page.evaluate("document.getElementById('status').textContent = ''")
+        # The page says at once that it opens them: "Done." is never that of the files before.
         self.page.set_input_files(place, [str(path) for path in paths])
         self.wait(status)
 
@@ -208,6 +208,25 @@ def test_shards_chosen_one_by_one_are_one_checkpoint(explorer, tmp_path):
     assert "these files: a sharded checkpoint" in explorer.text("#headline")
     explorer.open(*paths[1:])  # a shard is missing
     assert "model-00001-of-00002" in explorer.text("#headline")
+
+
+def test_files_opened_while_others_are_read_are_the_ones_shown(explorer, tmp_path):
+    torch.save({f"layer {i}": torch.rand(2) for i in range(3000)}, tmp_path / "long.pt")
+    write(tmp_path / "short.pt", "weights")
+    explorer.page.evaluate("""() => {
+      const [status, headline] = ["status", "headline"].map((id) => document.getElementById(id));
+      window.ended = []; // what was shown whenever the page said that it was done
+      new MutationObserver(() => status.textContent === "Done." && ended.push(headline.textContent))
+        .observe(status, { childList: true });
+    }""")
+    for _ in range(5):
+        explorer.page.set_input_files("#files", tmp_path / "long.pt")
+        explorer.page.locator("#headline", has_text="long.pt").wait_for()
+        explorer.open(tmp_path / "short.pt")
+        assert explorer.copied("audit JSON") == printed(tmp_path, "audit", "short.pt")
+    ended = explorer.page.evaluate("ended")
+    assert len(ended) >= 5
+    assert all(shown.startswith("short.pt") for shown in ended)
 
 
 def test_text_is_what_the_command_prints(explorer, tmp_path):
