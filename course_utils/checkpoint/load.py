@@ -9,12 +9,13 @@ from functools import partial
 from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE
 from mmap import mmap as MemoryMap
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, UntypedStorage
 
 from course_utils.checkpoint.assign_mark import take_out_marks
+from course_utils.checkpoint.build import PROTOCOL, NotBuiltError, build
 from course_utils.checkpoint.explain import explained, with_callers_errors
 from course_utils.checkpoint.load_others import (
     CompressedError,
@@ -38,7 +39,10 @@ from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
 from course_utils.formats.checksum import is_unchecked
 from course_utils.formats.contents import CHECKPOINT, Contents
+from course_utils.formats.garbage import collector_paused
 from course_utils.formats.open import open_contents, read_records, require_tensors
+from course_utils.formats.pickle import read_pickle
+from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.formats.torch_layout import follows_layout, predict
 from course_utils.formats.zip import ZIP, Locate, Record
 
@@ -95,6 +99,20 @@ def load_open(
     return state
 
 
+class _Asked(NamedTuple):
+    """How a file is to be loaded: see `load_checkpoint`."""
+
+    map_location: Any
+    place: Any  # the same, with errors that are not the file's
+    mmap: bool
+    verify_mapped: bool
+
+    @property
+    def filled(self) -> bool:
+        """Whether tensors get their values now."""
+        return not self.mmap and not is_meta(self.map_location)
+
+
 def _load(file: OpenFile, map_location: Any, mmap: bool, verify_mapped: bool) -> Any:
     path = file.path
     place = with_callers_errors(map_location)
@@ -102,7 +120,7 @@ def _load(file: OpenFile, map_location: Any, mmap: bool, verify_mapped: bool) ->
         lock_shared(file)  # retention leaves a file alone while it is being read
         if file.read_at(0, 4) != ZIP:
             return load_unverifiable(file, place, mmap=mmap)
-        reading = partial(_read, file, place, mmap, verify_mapped)
+        reading = partial(_read, file, _Asked(map_location, place, mmap, verify_mapped))
         try:
             with suppress(DamagedRecordError, DamagedCheckpointError):
                 return reading(stored_records(path, file, predict), predicted=True)
@@ -112,34 +130,22 @@ def _load(file: OpenFile, map_location: Any, mmap: bool, verify_mapped: bool) ->
             return load_compressed(file, place, mmap=mmap)
 
 
-def _read(
-    file: OpenFile,
-    map_location: Any,
-    mmap: bool,
-    verify_mapped: bool,
-    records: Mapping[str, Record],
-    *,
-    predicted: bool,
-) -> Any:
+def _read(file: OpenFile, asked: _Asked, records: Mapping[str, Record], *, predicted: bool) -> Any:
     others = read_others(file, records)
     if others.get("byteorder", b"little").decode() != sys.byteorder:
         refuse_unturned(open_contents(file, file.path))
     refuse_unless_plain(file)
-    load = private_loader()
     tensors = [record for record in records.values() if _holds_tensor(record)]
     checksums = has_checksums(records.values())
-    with StorageReader(file.fileno(), tensors, checksums=checksums) as reader:
-        if mmap and verify_mapped:
+    take = _mapped(file) if asked.mmap else None
+    built = _built(others["data.pkl"], asked.map_location, records, take)
+    into = built.memory if built and not asked.mmap else {}
+    with StorageReader(file.fileno(), tensors, checksums=checksums, into=into) as reader:
+        if asked.mmap and asked.verify_mapped:
             reader.verify_rest()
-        if load is None:
-            if not mmap and not is_meta(map_location):
-                reader.verify_rest()
-            state = load_public(file, map_location, mmap)
-        else:
-            take = _mapped(file) if mmap else reader.take
-            state = load(_Archive(records, others, take), map_location)
-            if not mmap and not is_meta(map_location):
-                reader.verify_rest()
+        state = built.state if built else _by_torch(file, asked, records, others, reader, take)
+        if asked.filled:
+            reader.verify_rest()
     alignment = others.get(".storage_alignment")
     if not follows_layout(file, list(records.values()), alignment) and predicted:
         raise DamagedRecordError(None, "it is not laid out as torch does")
@@ -149,6 +155,54 @@ def _read(
     return state
 
 
+_Take = Callable[[Record], UntypedStorage]
+
+
+class _Built(NamedTuple):
+    """A state, and the memory that its tensors lie in, by record."""
+
+    state: Any
+    memory: dict[str, UntypedStorage]
+
+
+def _built(
+    content: bytes, map_location: Any, records: Mapping[str, Record], take: _Take | None
+) -> _Built | None:
+    """Build a state from its pickle, its tensors' memory not filled yet; None if torch has to."""
+    if map_location not in ("cpu", torch.device("cpu")) or not content.startswith(PROTOCOL):
+        return None
+    memory: dict[str, UntypedStorage] = {}
+
+    def storage(name: str, nbytes: int) -> UntypedStorage:
+        record = records.get(name)
+        if record is None or record.size != nbytes:
+            raise NotBuiltError(f"record {name} is not as the pickle says")
+        memory[name] = take(record) if take and nbytes else UntypedStorage(nbytes)
+        return memory[name]
+
+    try:
+        with collector_paused():
+            return _Built(build(read_pickle(content), storage), memory)
+    except (NotBuiltError, MalformedPickleError):  # torch builds it, or says why not
+        return None
+
+
+def _by_torch(
+    file: OpenFile,
+    asked: _Asked,
+    records: Mapping[str, Record],
+    others: Mapping[str, bytes],
+    reader: StorageReader,
+    take: _Take | None,
+) -> Any:
+    load = private_loader()
+    if load is not None:
+        return load(_Archive(records, others, take or reader.take), asked.place)
+    if asked.filled:
+        reader.verify_rest()
+    return load_public(file, asked.place, asked.mmap)
+
+
 class _Archive:
     """The records of a file, with the methods by which torch's own loader asks for them."""
 
@@ -156,7 +210,7 @@ class _Archive:
         self,
         records: Mapping[str, Record],
         contents: Mapping[str, bytes],
-        take: Callable[[Record], UntypedStorage],
+        take: _Take,
     ) -> None:
         self._records, self._contents, self._take = records, contents, take
 
@@ -183,7 +237,7 @@ class _Archive:
         return self._contents.get(".data/serialization_id", b"").decode()
 
 
-def _mapped(file: OpenFile) -> Callable[[Record], UntypedStorage]:
+def _mapped(file: OpenFile) -> _Take:
     """Map a file, privately: what a program writes into its tensors does not reach the file.
 
     No memory is set aside for what it might write, so the file may be larger than there is.

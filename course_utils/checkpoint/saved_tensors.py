@@ -15,7 +15,7 @@ from course_utils.formats.tensors import TensorInfo, is_tensor, tensor_at
 from course_utils.formats.trees import SetOf, plain
 
 # What else rebuilds a tensor (quantized, subclasses) is torch's own business.
-_VIEWS = {"torch._utils._rebuild_tensor_v2": 6, "torch._utils._rebuild_tensor_v3": 7}
+VIEWS = {"torch._utils._rebuild_tensor_v2": 6, "torch._utils._rebuild_tensor_v3": 7}
 
 
 class NotInPlaceError(Exception):
@@ -51,7 +51,7 @@ def saved_tensor(node: Any, name: str) -> SavedTensor | None:
     inner = node
     if describe(node.function) == "torch._utils._rebuild_parameter":
         inner = node.arguments[0]
-    metadata = _VIEWS.get(describe(getattr(inner, "function", None)))
+    metadata = VIEWS.get(describe(getattr(inner, "function", None)))
     if metadata is None or any(inner.arguments[metadata:]):
         raise NotInPlaceError(
             f"{name} is rebuilt by {describe(inner.function)} in a way of its own"

@@ -4,11 +4,13 @@ import ctypes
 import errno
 import mmap
 import os
+import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import UntypedStorage
@@ -32,10 +34,18 @@ class StorageReader:
         descriptor: of the open file.
         records: those to read.
         checksums: whether the file has any; else only sizes are verified.
+        into: memory that waits for a record's bytes, by its name; others get new memory.
     """
 
-    def __init__(self, descriptor: int, records: list[Record], *, checksums: bool = True) -> None:
-        self._descriptor, self._checksums = descriptor, checksums
+    def __init__(
+        self,
+        descriptor: int,
+        records: list[Record],
+        *,
+        checksums: bool = True,
+        into: Mapping[str, UntypedStorage] = MappingProxyType({}),
+    ) -> None:
+        self._descriptor, self._checksums, self._into = descriptor, checksums, into
         self._waiting = deque(records)
         self._begun: dict[str, _Read] = {}
         self._ahead = 0
@@ -74,15 +84,17 @@ class StorageReader:
 
     def _begin(self, record: Record) -> None:
         """Give a record its memory; other threads fill it if it is large."""
-        read = _Read(record, UntypedStorage(record.size))
+        storage = self._into.get(record.name)
+        read = _Read(record, UntypedStorage(record.size) if storage is None else storage)
         if record.size > SMALL:
             if record.size < self._huge_pages_free:
                 self._huge_pages_free -= record.size
                 _ask_for_huge_pages(read.storage)
-            view = memory_of(read.storage)
+            view, address = memory_of(read.storage), read.storage.data_ptr()
             for start in range(0, record.size, CHUNK):
                 part = view[start : start + CHUNK]
-                future = self._pool.submit(_fill, self._descriptor, part, record.offset + start)
+                where = record.offset + start, address + start
+                future = self._pool.submit(_fill_fresh, self._descriptor, part, *where)
                 read.parts.append((future, len(part)))
         self._begun[record.name] = read
         self._ahead += record.size
@@ -150,6 +162,11 @@ def read_short(file: OpenFile, record: Record, *, checksums: bool) -> bytes:
     return data
 
 
+def _fill_fresh(descriptor: int, memory: memoryview, position: int, address: int) -> int:
+    _make_ready(address, len(memory))
+    return _fill(descriptor, memory, position)
+
+
 def _fill(descriptor: int, memory: memoryview, position: int) -> int:
     """Fill memory from the file and return the CRC-32 of what came."""
     crc32 = 0
@@ -185,9 +202,24 @@ def _huge_pages_free() -> int:
 def _ask_for_huge_pages(storage: UntypedStorage) -> None:
     """Save a page fault for each 4 KiB of fresh memory. It is a hint: failure does no harm."""
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        first = -(-storage.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-        length = storage.data_ptr() + len(storage) - first
-        _libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_HUGEPAGE)
+        _advise(storage.data_ptr(), len(storage), mmap.MADV_HUGEPAGE)
 
 
+def _make_ready(address: int, length: int) -> None:
+    """Get fresh memory from the system in one call: a read into it would stop at every page.
+
+    A hint like the other. Source: ``MADV_POPULATE_WRITE`` in madvise(2), since Linux 5.14.
+    """
+    if sys.platform == "linux":
+        _advise(address, length, POPULATE_WRITE)
+
+
+def _advise(address: int, length: int, advice: int) -> None:
+    first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE
+    last = (address + length) // mmap.PAGESIZE * mmap.PAGESIZE
+    if last > first:
+        _libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), advice)
+
+
+POPULATE_WRITE = 23  # Python has no name for it
 _libc = ctypes.CDLL(None)
