@@ -27,9 +27,10 @@ DEEPEST = 256  # tuples in tuples; real checkpoints stay below ten
 def load_untrusted(path: str | os.PathLike[str], *, limit: int = LIMIT) -> Any:
     """Load a stranger's file if it is plain data, or refuse.
 
-    First it is audited; then every checksum is verified; then torch's weights-only unpickler
-    builds it; then whatever is more than tensors and plain containers is dropped: attributes set
-    on tensors and dictionaries (but ``_metadata``, which modules need), and tensor subclasses.
+    First it is audited; then every checksum is verified; then plain containers and tensors are
+    built from what the audit reads, or all of it by torch's weights-only unpickler, where it holds
+    more; then whatever is more is dropped: attributes set on tensors and dictionaries (but
+    ``_metadata``, which modules need), and tensor subclasses.
 
     Args:
         path: a checkpoint, also from before PyTorch 1.6, or a safetensors file.

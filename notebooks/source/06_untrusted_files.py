@@ -606,8 +606,9 @@ lesson.show_table(
 # %% [markdown]
 # ## 6. In practice
 #
-# `load_untrusted` puts the lesson into one call: audit, compare every checksum, load with torch's
-# weights-only unpickler, and drop what is more than plain data.
+# `load_untrusted` puts the lesson into one call: audit, compare every checksum, build plain
+# containers and tensors without an unpickler (the rest of what is allowed with torch's weights-only
+# one), and drop what is more than plain data.
 
 # %%
 lesson.show_source(load_untrusted)
