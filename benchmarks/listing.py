@@ -1,5 +1,7 @@
 """Whether listing a file takes longer the larger its tensors are."""
 
+from functools import partial
+
 import torch
 
 from benchmarks.timing import folder, interleaved, ratios, verdict
@@ -15,7 +17,7 @@ def main() -> None:
             state = {f"layer.{n}.weight": torch.ones(numbers) for n in range(TENSORS)}
             save_checkpoint(path / name, state)
         times = interleaved(
-            {name: lambda name=name: read_archive(path / name) for name in ("3 MB", "2 GB")},
+            {name: partial(read_archive, path / name) for name in ("3 MB", "2 GB")},
             rounds=21,
         )
     ratios(f"List a file of {TENSORS} tensors", times, "3 MB")

@@ -9,7 +9,9 @@ import pickle
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +23,7 @@ from benchmarks.states import STATES
 from benchmarks.timing import folder, interleaved, ratios, verdict
 from course_utils.checkpoint import load_checkpoint, read_into, restore_checkpoint, save_checkpoint
 from course_utils.files.contents import open_contents
+from course_utils.files.open_file import OpenFile
 from course_utils.resume import TrainState
 
 T = TypeVar("T")
@@ -34,21 +37,20 @@ def main(sizes: list[str]) -> None:
     torch.set_num_threads(1)  # the processes are forked
     for size in sizes or list(STATES):
         with folder() as path:
-            _in_child(lambda path=path, size=size: _save(path, size))
+            _in_child(partial(_save, path, size))
             fresh = {
                 name: statistics.median(
-                    _in_child(lambda way=name, path=path, size=size: _once(way, path, size))
-                    for _ in range(ROUNDS)
+                    _in_child(partial(_once, name, path, size)) for _ in range(ROUNDS)
                 )
                 for name in (TORCH, OURS)
             }
-            warm = _in_child(lambda path=path, size=size: _warm(path, size))
+            warm = _in_child(partial(_warm, path, size))
         _report(f"Restore {size}, fresh process", fresh)
         _report(f"Restore {size}, warm process", warm)
         verdict("against the CRC pass and the raw read", warm[OURS] / warm[FLOOR], 1.3)
     for size in [size for size in sizes or STATES if size in RUNS]:
         with folder() as path:
-            times = _in_child(lambda path=path, size=size: _whole_run(path, size))
+            times = _in_child(partial(_whole_run, path, size))
         ratios(f"Restore a TrainState with Adam, model of {size}", times, PARTS)
         verdict("against torch.load + each load_state_dict", times[OURS] / times[PARTS], 1)
 
@@ -64,9 +66,10 @@ def ways(path: Path, model: nn.Module) -> dict[str, Callable[[], object]]:
 
     def floor() -> None:
         records = open_contents(path / "ours.pt").records.values()
-        with open(path / "ours.pt", "rb", buffering=0) as file:
-            read_into.verify(file.fileno(), records)
-            while file.readinto(memory):
+        with OpenFile(path / "ours.pt") as file:
+            read_into.verify(file, records)
+        with open(path / "ours.pt", "rb", buffering=0) as content:
+            while content.readinto(memory):
                 pass
 
     return {
@@ -133,6 +136,8 @@ def _in_child(work: Callable[[], T]) -> T:
             with os.fdopen(result, "wb") as file:
                 pickle.dump(work(), file)
             os._exit(0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(result)

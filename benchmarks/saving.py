@@ -112,14 +112,24 @@ def other_libraries() -> dict[str, Save]:
     except ImportError:
         print("Lightning is not installed: left out", file=sys.stderr)
     else:
-        found["Lightning + fsync"] = lambda state, path: (_atomic_save(state, path), flush(path))
+        found["Lightning + fsync"] = flushed(_atomic_save)
     try:
         from accelerate.utils import save
     except ImportError:
         print("accelerate is not installed: left out", file=sys.stderr)
     else:
-        found["accelerate + fsync"] = lambda state, path: (save(state, path), flush(path))
+        found["accelerate + fsync"] = flushed(save)
     return found
+
+
+def flushed(save: Save) -> Save:
+    """Let a way to save end when the disk has it."""
+
+    def durably(state: State, path: Path) -> None:
+        save(state, path)
+        flush(path)
+
+    return durably
 
 
 if __name__ == "__main__":
