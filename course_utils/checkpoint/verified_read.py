@@ -22,6 +22,7 @@ from course_utils.formats.checksum import problem_of
 from course_utils.formats.zip import Record
 
 CHUNK = 2 << 20  # bytes read, then hashed, while they are in the processor's cache
+PART = 4 << 20  # bytes of fresh memory that one thread gets, fills and hashes: two huge pages
 SMALL = 1 << 20  # up to so many bytes are read by the thread that takes them
 AHEAD = 32 << 20  # bytes asked for before they are needed
 THREADS = 4  # copying, hashing and waiting overlap: more than the cores of a small machine
@@ -91,8 +92,8 @@ class StorageReader:
                 self._huge_pages_free -= record.size
                 _ask_for_huge_pages(read.storage)
             view, address = memory_of(read.storage), read.storage.data_ptr()
-            for start in range(0, record.size, CHUNK):
-                part = view[start : start + CHUNK]
+            for start in range(0, record.size, PART):
+                part = view[start : start + PART]
                 where = record.offset + start, address + start
                 future = self._pool.submit(_fill_fresh, self._descriptor, part, *where)
                 read.parts.append((future, len(part)))

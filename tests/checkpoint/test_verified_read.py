@@ -22,7 +22,7 @@ SIZES = [0, 1, 63, 4096, 9999, 10_000, 10_001, 40_000]
 def small_parts(monkeypatch):
     """Chunks and window so small that a few kilobytes need many."""
     monkeypatch.setattr(reading, "SMALL", 1000)
-    monkeypatch.setattr(reading, "CHUNK", 3000)
+    monkeypatch.setattr(reading, "PART", 3000)
     monkeypatch.setattr(reading, "AHEAD", 20_000)
 
 
