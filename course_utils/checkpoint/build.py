@@ -90,8 +90,6 @@ class _Builder:
             made[key if type(key) is str else self.build(key)] = self.build(value)
         state = getattr(node, "state", None)
         if state is not None:
-            if type(state) is not dict or not all(type(key) is str for key in state):
-                raise NotBuiltError("an OrderedDict has attributes of another kind")
             made.__dict__.update(self.build(state))
         return made
 
@@ -123,10 +121,8 @@ class _Builder:
         raise NotBuiltError(f"it holds a call of {function}")
 
     def _tensor(self, saved: SavedTensor | None, requires_grad: Any, hooks: Any) -> Tensor:
-        if saved is None or saved.record is None:
-            raise NotBuiltError("a tensor has no storage")
-        if type(requires_grad) is not bool or not _is_empty(hooks):
-            raise NotBuiltError("a tensor has hooks")
+        if saved is None or type(requires_grad) is not bool or not _is_empty(hooks):
+            raise NotBuiltError("a tensor has hooks, or is none")
         storage, offset = self._memory(saved), saved.start // saved.dtype.itemsize
         tensor = torch.empty(0, dtype=saved.dtype, device="cpu")
         tensor.set_(storage, offset, saved.shape, saved.stride)

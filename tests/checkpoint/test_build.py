@@ -15,9 +15,8 @@ from torch._subclasses import FakeTensorMode
 
 from course_utils.checkpoint import load, load_checkpoint, save_checkpoint
 from course_utils.checkpoint.build import NotBuiltError, build
-from course_utils.errors import DamagedCheckpointError, UnsafeCheckpointError
+from course_utils.errors import CheckpointError, DamagedCheckpointError, UnsafeCheckpointError
 from course_utils.formats.pickle import read_pickle
-from course_utils.formats.pickle_nodes import MalformedPickleError
 from course_utils.resume import differences
 
 
@@ -227,27 +226,48 @@ def test_what_is_nested_deeper_than_python_goes_is_left_to_torch():
         build(read_pickle(content), lambda *_: None)
 
 
-NONSENSE = {
+def call(function, *arguments, how=b"R"):
+    return b"c" + function.encode().replace(b":", b"\n") + b"\n(" + b"".join(arguments) + b"t" + how
+
+
+HOOKS = call("collections:OrderedDict")
+SOME_HOOKS = HOOKS + b"K\1K\2s"
+PARAMETER = "torch._utils:_rebuild_parameter"
+TENSOR = tensor_of("0", "IntStorage", 4)
+ODD = {
     "a list as a key": b"}]K\1s",
-    "a size of text": b"ctorch\nSize\nX\1\0\0\0a\x85\x85R",
-    "a parameter of a number": b"ctorch._utils\n_rebuild_parameter\nK\1\x89ccollections\n"
-    b"OrderedDict\n)R\x87R",
-    "a tensor beyond its storage": tensor_of("0", "IntStorage", 1),
-    "a tensor of no storage": b"ctorch._utils\n_rebuild_tensor_v2\n)R",
-    "attributes that are no dict": b"ccollections\nOrderedDict\n)RK\1b",
+    "a size of text": call("torch:Size", b"X\1\0\0\0a"),
+    "a size with more": call("torch:Size", b")", b"K\1"),
+    "a size with a state": call("torch:Size", b")") + b"}K\1K\2sb",
+    "a counter made as NEWOBJ does": call("collections:Counter", b"]K\1a", how=b"\x81"),
+    "a counter with what is set on it": call("collections:Counter") + b"K\1K\2s",
+    "attributes that are no dict": HOOKS + b"K\1b",
+    "attributes set twice": HOOKS + b"}K\1K\2sb}K\3K\4sb",
+    "a parameter of a number": call(PARAMETER, b"K\1", b"\x89", HOOKS),
+    "a parameter with more": call(PARAMETER, TENSOR, b"\x89", HOOKS, b"}"),
+    "a parameter that is trained for 1": call(PARAMETER, TENSOR, b"K\1", HOOKS),
+    "a parameter with hooks": call(PARAMETER, TENSOR, b"\x89", SOME_HOOKS),
+    "a tensor with a hook": tensor_of("0", "IntStorage", 4, SOME_HOOKS.decode("latin1")),
+    "a tensor that is trained for 1": TENSOR.replace(b"\x89cc", b"K\1cc"),
+    "a tensor of no storage": call("torch._utils:_rebuild_tensor_v2"),
+    "a frame that ends elsewhere": b"\x95\2" + bytes(7) + b"X\1\0\0\0a",
 }
 
 
-@pytest.mark.parametrize("content", NONSENSE.values(), ids=NONSENSE)
-def test_what_cannot_be_is_left_to_torch(content):
-    with pytest.raises((NotBuiltError, MalformedPickleError)):
-        build(read_pickle(b"\x80\x02" + content + b"."), lambda _, size: torch.UntypedStorage(size))
-
-
-def test_hooks_are_left_to_torch():
-    content = b"\x80\x02" + tensor_of("0", "IntStorage", 4, "K\1") + b"."
-    with pytest.raises(NotBuiltError, match="hooks"):
-        build(read_pickle(content), lambda _, nbytes: torch.UntypedStorage(nbytes))
+@pytest.mark.parametrize("content", ODD.values(), ids=ODD)
+def test_what_no_torch_writes_gives_what_torch_says(tmp_path, by_torch, content):
+    path = archive_of(tmp_path / "a.pt", b"\x80\x02" + content + b".", _0=bytes(range(16)))
+    try:
+        torchs = torch.load(path, weights_only=True)
+    except Exception:
+        with pytest.raises((CheckpointError, RuntimeError)):
+            load_checkpoint(path)
+    else:
+        ours = load_checkpoint(path)
+        assert pickled(ours) == pickled(torchs)
+        assert getattr(ours, "__dict__", None) == getattr(torchs, "__dict__", None)
+        assert getattr(ours, "_backward_hooks", None) == getattr(torchs, "_backward_hooks", None)
+    assert by_torch != []
 
 
 def test_a_storage_that_is_missing_or_shorter(tmp_path):
