@@ -49,15 +49,14 @@ def build(content: Pickle, storage: Callable[[str, int], UntypedStorage]) -> Any
     more = [name for name in content.globals if not _is_known(name)]
     if more or content.doubtful:
         raise NotBuiltError(f"it imports {more}")
-    with torch.no_grad():
-        if type(torch.empty(0, device="cpu")) is not Tensor or skips_data():
-            raise NotBuiltError("tensors are no plain memory here and now")
-        try:
-            return _Builder(storage).build(content.root)
-        except RecursionError:
-            raise NotBuiltError("it is nested too deep") from None
-        except (NotInPlaceError, TypeError, ValueError, RuntimeError) as error:
-            raise NotBuiltError(str(error)) from None  # torch says it in its own words
+    if type(torch.empty(0, device="cpu")) is not Tensor or skips_data():
+        raise NotBuiltError("tensors are no plain memory here and now")
+    try:
+        return _Builder(storage).build(content.root)
+    except RecursionError:
+        raise NotBuiltError("it is nested too deep") from None
+    except (NotInPlaceError, TypeError, ValueError, RuntimeError) as error:
+        raise NotBuiltError(str(error)) from None  # torch says it in its own words
 
 
 class _Builder:
@@ -151,7 +150,7 @@ def _is_dtype(name: Global) -> bool:
 
 
 def _is_empty(hooks: Any) -> bool:
-    return type(hooks) is OrderedDictNode and not hooks and hooks.state is None
+    return type(hooks) is OrderedDictNode and not hooks
 
 
 _VALUES = {type(None), bool, int, float, str}

@@ -15,7 +15,12 @@ from torch._subclasses import FakeTensorMode
 
 from course_utils.checkpoint import load, load_checkpoint, save_checkpoint
 from course_utils.checkpoint.build import NotBuiltError, build
-from course_utils.errors import CheckpointError, DamagedCheckpointError, UnsafeCheckpointError
+from course_utils.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    UnsafeCheckpointError,
+    UnsupportedCheckpointError,
+)
 from course_utils.formats.pickle import read_pickle
 from course_utils.resume import differences
 
@@ -268,6 +273,20 @@ def test_what_no_torch_writes_gives_what_torch_says(tmp_path, by_torch, content)
         assert getattr(ours, "__dict__", None) == getattr(torchs, "__dict__", None)
         assert getattr(ours, "_backward_hooks", None) == getattr(torchs, "_backward_hooks", None)
     assert by_torch != []
+
+
+def test_a_dtype_that_this_torch_lacks_is_left_to_it(monkeypatch):
+    content = read_pickle(b"\x80\x02ctorch\nuint16\n.")
+    assert build(content, lambda *_: None) == torch.uint16
+    monkeypatch.delattr(torch, "uint16")
+    with pytest.raises(NotBuiltError, match="imports"):
+        build(content, lambda *_: None)
+
+
+def test_protocols_that_torchs_safe_loader_does_not_read_are_refused(tmp_path):
+    torch.save({"a": torch.ones(3)}, tmp_path / "a.pt", pickle_protocol=4)
+    with pytest.raises(UnsupportedCheckpointError, match="plain data, pickled in a way"):
+        load_checkpoint(tmp_path / "a.pt")
 
 
 def test_a_storage_that_is_missing_or_shorter(tmp_path):
