@@ -177,7 +177,7 @@ def _built(
         record = records.get(name)
         if record is None or record.size != nbytes:
             raise NotBuiltError(f"record {name} is not as the pickle says")
-        memory[name] = take(record) if take and nbytes else UntypedStorage(nbytes)
+        memory[name] = take(record) if take else UntypedStorage(nbytes)
         return memory[name]
 
     try:

@@ -289,7 +289,10 @@ def test_protocols_that_torchs_safe_loader_does_not_read_are_refused(tmp_path):
         load_checkpoint(tmp_path / "a.pt")
 
 
-def test_a_storage_that_is_missing_or_shorter(tmp_path):
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_storage_that_is_missing_or_shorter(tmp_path, monkeypatch, checksums):
+    if not checksums:
+        monkeypatch.setattr(load, "has_checksums", lambda _: False)
     content = b"\x80\x02" + tensor_of("0", "IntStorage", 4) + b"."
     assert load_checkpoint(archive_of(tmp_path / "a.pt", content, _0=bytes(16))).tolist() == [0, 0]
     for records in ({}, {"_0": bytes(12)}):
