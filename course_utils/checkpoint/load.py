@@ -198,8 +198,6 @@ def _by_torch(
     load = private_loader()
     if load is not None:
         return load(_Archive(records, others, take or reader.take), asked.place)
-    if asked.filled:
-        reader.verify_rest()
     return load_public(file, asked.place, asked.mmap)
 
 
