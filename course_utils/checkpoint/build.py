@@ -104,7 +104,7 @@ class _Builder:
     def _called(self, function: str, node: Call) -> Any:
         arguments = node.arguments
         if function == PARAMETER:
-            if len(arguments) != 3 or type(arguments[1]) is not bool or not _is_empty(arguments[2]):
+            if len(arguments) != 3 or not _is_empty(arguments[2]):
                 raise NotBuiltError("a parameter has hooks or more")
             data = self.build(arguments[0])
             if type(data) is not Tensor:

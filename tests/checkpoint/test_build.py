@@ -245,7 +245,7 @@ ODD = {
     "a size with more": call("torch:Size", b")", b"K\1"),
     "a size with a state": call("torch:Size", b")") + b"}K\1K\2sb",
     "a counter made as NEWOBJ does": call("collections:Counter", b"]K\1a", how=b"\x81"),
-    "a counter with what is set on it": call("collections:Counter") + b"K\1K\2s",
+    "a counter with what is set on it": call("collections:Counter", b"}") + b"K\1K\2s",
     "attributes that are no dict": HOOKS + b"K\1b",
     "attributes set twice": HOOKS + b"}K\1K\2sb}K\3K\4sb",
     "a parameter of a number": call(PARAMETER, b"K\1", b"\x89", HOOKS),
@@ -273,6 +273,13 @@ def test_what_no_torch_writes_gives_what_torch_says(tmp_path, by_torch, content)
         assert getattr(ours, "__dict__", None) == getattr(torchs, "__dict__", None)
         assert getattr(ours, "_backward_hooks", None) == getattr(torchs, "_backward_hooks", None)
     assert by_torch != []
+
+
+def test_what_another_unpickler_may_read_otherwise_is_left_to_torch():
+    content = read_pickle(b"\x80\x02}.")
+    assert build(content, lambda *_: None) == {}
+    with pytest.raises(NotBuiltError):
+        build(content._replace(doubtful=True), lambda *_: None)
 
 
 def test_a_dtype_that_this_torch_lacks_is_left_to_it(monkeypatch):
