@@ -238,7 +238,7 @@ def call(function, *arguments, how=b"R"):
 HOOKS = call("collections:OrderedDict")
 SOME_HOOKS = HOOKS + b"K\1K\2s"
 PARAMETER = "torch._utils:_rebuild_parameter"
-TENSOR = tensor_of("0", "IntStorage", 4)
+TENSOR, FLOATS = (tensor_of("0", kind, 4) for kind in ("IntStorage", "FloatStorage"))
 ODD = {
     "a list as a key": b"}]K\1s",
     "a size of text": call("torch:Size", b"X\1\0\0\0a"),
@@ -253,7 +253,7 @@ ODD = {
     "a parameter that is trained for 1": call(PARAMETER, TENSOR, b"K\1", HOOKS),
     "a parameter with hooks": call(PARAMETER, TENSOR, b"\x89", SOME_HOOKS),
     "a tensor with a hook": tensor_of("0", "IntStorage", 4, SOME_HOOKS.decode("latin1")),
-    "a tensor that is trained for 1": TENSOR.replace(b"\x89cc", b"K\1cc"),
+    "a tensor that is trained for 1": FLOATS.replace(b"\x89cc", b"K\1cc"),
     "a tensor of no storage": call("torch._utils:_rebuild_tensor_v2"),
     "a frame that ends elsewhere": b"\x95\2" + bytes(7) + b"X\1\0\0\0a",
 }
