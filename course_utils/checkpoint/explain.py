@@ -88,11 +88,12 @@ def explained(path: Path) -> Iterator[None]:
         if verdict == "plain data":
             raise UnsupportedCheckpointError(
                 f"{path}: it is plain data, pickled in a way that torch's safe loader does not "
-                f"read ({error}). Write it anew with `ckpt convert {path.name} NEW.pt` and load "
-                "that."
+                f"read ({_said(error)}). Write it anew with `ckpt convert {path.name} NEW.pt` and "
+                "load that."
             ) from error
         raise UnsafeCheckpointError(
-            f"{path}: refused, its pickle asks for more than tensors and plain containers. {error}"
+            f"{path}: refused, its pickle asks for more than tensors and plain containers. "
+            f"{_said(error)}"
         ) from error
     except CheckpointError:
         raise
@@ -111,6 +112,15 @@ def explained(path: Path) -> Iterator[None]:
             f"{path}: its bytes are as they were written, but what it holds cannot be made here "
             f"({error!r}). Use the versions of torch and of your own classes that saved it."
         ) from error
+
+
+def _said(error: pickle.UnpicklingError) -> str:
+    """Return what torch's loader says is in the way, without its advice to load all the same.
+
+    The advice comes with files from before 1.6 alone.
+    """
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    return text.partition("Check the documentation")[0].strip()
 
 
 def _verdict(path: Path, error: Exception) -> str:

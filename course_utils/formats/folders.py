@@ -153,7 +153,7 @@ def _shards(folder: Folder, index: str, parts: Parts, oddities: list[str]) -> di
 
     https://huggingface.co/docs/transformers/main/en/big_models#shard-metadata
     """
-    owners = _weight_map(folder, index)
+    owners = weight_map(folder, index)
     listed = sorted(set(owners.values()))
     missing = [name for name in listed if name not in folder.names]
     if missing:
@@ -186,7 +186,13 @@ def _shards(folder: Folder, index: str, parts: Parts, oddities: list[str]) -> di
     return dict(sorted(tensors.items(), key=lambda item: order.get(item[0], len(order))))
 
 
-def _weight_map(folder: Folder, index: str) -> dict[str, str]:
+def weight_map(folder: Folder, index: str) -> dict[str, str]:
+    """Return the shard of each tensor, as an index says.
+
+    Raises:
+        NotACheckpointError: it is an index of something else.
+        DamagedCheckpointError: it is no JSON, has a key twice, or lists nothing.
+    """
     content = read_json(folder, index)
     owners = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(owners, dict) or not all(isinstance(x, str) for x in owners.values()):

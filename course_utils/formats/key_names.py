@@ -1,21 +1,58 @@
-"""How a dictionary's key is written in the dotted path of what stands under it."""
+"""How a dictionary's key is written in the dotted path of what stands under it.
+
+Two keys that differ are written differently, as long as they are not large: paths are what tensors
+of two files are matched by.
+"""
 
 from typing import Any
 
-from course_utils.formats.pickle_nodes import describe
+from course_utils.formats.checksum import crc32
+from course_utils.formats.pickle_nodes import Call, describe
 
-MOST = 8  # parts of a tuple that are written out
+MOST = 8  # parts of one tuple, set or call that are written out
+DEEPEST = 4  # of them in one another
+LONGEST = 1000  # characters of a text among them that are written out
+_BUILTINS = "__builtin__."  # as protocol 2 writes what is in builtins
 
 
 def key_name(key: Any) -> str:
     """Return a key as a part of a path: PyTorch Geometric's are tuples of names, for example."""
-    if isinstance(key, str):
-        return key
-    if isinstance(key, bytes):
-        return repr(key[:60])
-    if type(key) is tuple and len(key) <= MOST and all(isinstance(part, _PLAIN) for part in key):
-        return f"({', '.join(map(describe, key))}{',' if len(key) == 1 else ''})"
+    return key if isinstance(key, str) else _written(key)
+
+
+def _written(key: Any, depth: int = DEEPEST) -> str:
+    if isinstance(key, str | bytes):
+        return _text(key)
+    if type(key) is int and abs(key) >= 2**64:
+        return hex(key)
+    if depth and type(key) is tuple and len(key) <= MOST:
+        return f"({_listed(key, depth)}{',' if len(key) == 1 else ''})"
+    if depth and isinstance(key, Call) and isinstance(key.arguments, tuple):
+        return _call(key, depth)
     return describe(key)
 
 
-_PLAIN = (str, int, float, bool, type(None))
+def _call(key: Call, depth: int) -> str:
+    name = describe(key.function)
+    if name.startswith(_BUILTINS):
+        name = f"builtins.{name.removeprefix(_BUILTINS)}"
+    match name, key.arguments:
+        case "_codecs.encode", (str(text), "latin1" | "latin-1"):  # bytes, in protocol 2
+            return _text(text.encode("latin-1", "replace"))
+        case "builtins.frozenset", (list() | tuple() as items,):  # in any order
+            parts = sorted(_written(item, depth - 1) for item in items[:MOST])
+            return f"{name}({', '.join(parts)}{', …' * (len(items) > MOST)})"
+    state = () if key.state is None else (key.state,)
+    return f"{name}({_listed((*key.arguments, *state), depth)})"
+
+
+def _listed(parts: tuple[Any, ...], depth: int) -> str:
+    written = [_written(part, depth - 1) for part in parts[:MOST]]
+    return ", ".join(written + ["…"] * (len(parts) > MOST))
+
+
+def _text(text: str | bytes) -> str:
+    if len(text) <= LONGEST:
+        return repr(text)
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return f"{text[:60]!r}… with CRC-32 {crc32(data):08x}"

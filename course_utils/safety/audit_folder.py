@@ -14,6 +14,7 @@ from course_utils.formats.folder_kinds import (
     is_index,
     is_shard_index,
 )
+from course_utils.formats.folders import weight_map
 from course_utils.formats.judge import Verdict
 from course_utils.formats.readings import inspect
 from course_utils.formats.source import Window
@@ -40,10 +41,25 @@ def audit_folder(path: str | os.PathLike[str]) -> tuple[Path, list[str], Evidenc
     if found.kind == DISTRIBUTED:
         _distributed(folder, evidence)
         return path, [found.kind], evidence
+    listed = _listed(folder, found.listed_by, evidence) if found.listed_by else set()
     for name in folder.names:
-        if found.holds(name) and not name.endswith(TEXTS):
+        if name in listed or (found.holds(name) and not name.endswith(TEXTS)):
             _inspect(Window(folder.open(name)), name, evidence)
     return path, [found.kind], evidence
+
+
+def _listed(folder: OpenFolder, index: str, evidence: Evidence) -> set[str]:
+    """Return the shards that an index lists, whatever their names; nothing is said of lost ones."""
+    try:
+        listed = set(weight_map(folder, index).values())
+    except CheckpointError as error:
+        evidence.add(Verdict.DAMAGED, index, str(error))
+        return set()
+    for name in sorted(listed.difference(folder.names)):
+        evidence.add(
+            Verdict.DAMAGED, name, f"is not there, and listed in {index}: it cannot be judged"
+        )
+    return listed
 
 
 def _distributed(folder: OpenFolder, evidence: Evidence) -> None:

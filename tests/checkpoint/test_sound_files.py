@@ -1,5 +1,6 @@
 """Sound files that are not as torch.save writes today: no tool calls them damaged."""
 
+import argparse
 import sys
 import warnings
 import zipfile
@@ -12,6 +13,7 @@ from course_utils.checkpoint import load_checkpoint, restore_checkpoint
 from course_utils.checkpoint.torch_versions import safe_loader_is_broken, version
 from course_utils.ckpt.main import main
 from course_utils.errors import (
+    CheckpointError,
     DamagedCheckpointError,
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
@@ -134,6 +136,16 @@ def test_a_later_protocol_is_told_with_the_way_out(tmp_path):
             load(path)
     assert main(["convert", str(path), str(tmp_path / "new.pt")]) == 0
     assert torch.equal(load_checkpoint(tmp_path / "new.pt")["w"], STATE["w"])
+
+
+@pytest.mark.parametrize("state", [STATE, {"a": argparse.Namespace(lr=1)}])
+def test_torchs_advice_to_load_whatever_it_is_is_not_passed_on(tmp_path, state):
+    path = tmp_path / "file.pt"
+    torch.save(state, path, pickle_protocol=4, _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="Unsupported") as raised:
+        load_checkpoint(path)
+    assert "weights_only" not in str(raised.value)
+    assert len(str(raised.value)) < 500
 
 
 def test_a_file_without_checksums_is_loaded_with_a_warning(tmp_path):

@@ -283,6 +283,38 @@ def test_tensors_only_sees_others_and_lost_ones(compare, tmp_path):
     assert {c.what for c in found.changes} == {"not compared"}
 
 
+KEYS = [
+    (b"k", b"j"),
+    (b"k" * 70 + b"1", b"k" * 70 + b"2"),
+    (torch.device("cpu"), torch.device("cuda")),
+    (datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)),
+    (frozenset(["a"]), frozenset(["b"])),
+    (("a", b"b"), ("a", b"c")),
+    (("a" * 70 + "1",), ("a" * 70 + "2",)),
+    ((1, (2, 3)), (1, (2, 4))),
+    (("a" * 2000 + "1",), ("a" * 2000 + "2",)),
+    (1j, 2j),
+    (2**70, 2**71),
+    (torch.Size([1]), torch.Size([2])),
+    (pathlib.PurePosixPath("a"), pathlib.PurePosixPath("b")),
+]
+
+
+@pytest.mark.parametrize(("one", "two"), KEYS)
+def test_tensors_under_other_keys_are_not_the_same(compare, one, two, tmp_path):
+    found = compare({one: x}, {two: x}, tensors_only=True)
+    assert {c.what for c in found.changes} == {"only in the first", "only in the second"}
+    assert compare({one: x, two: x + 1}, {two: x + 1, one: x}, tensors_only=True).same
+    convert(tmp_path / "a.pt", tmp_path / "a.safetensors")
+    assert diff(tmp_path / "a.pt", tmp_path / "a.safetensors", tensors_only=True).same
+
+
+def test_a_key_of_bytes_has_one_name_in_all_protocols(tmp_path):
+    for protocol in (2, 4):
+        torch.save({b"k": x}, tmp_path / f"{protocol}.pt", pickle_protocol=protocol)
+    assert diff(tmp_path / "2.pt", tmp_path / "4.pt", tensors_only=True).same
+
+
 def test_safetensors_against_safetensors(tmp_path):
     save_file({"w": x}, tmp_path / "a", metadata={"k": "1"})
     save_file({"w": x}, tmp_path / "b", metadata={"k": "2"})

@@ -258,6 +258,28 @@ def test_a_hostile_shard_is_found(tmp_path, model):
     assert shard.name in found.findings[0].where
 
 
+def test_a_hostile_shard_of_any_name_is_found(tmp_path, model):
+    shards = written(tmp_path / "shards", model.state_dict(), "bin")
+    torch.save({"x": Evil()}, shards / "weights.dat")
+    change_index(shards, lambda owners: owners.update({"x": "weights.dat"}))
+    for path in (shards, index_of(shards)):
+        found = audit(path)
+        assert found.verdict.value == "would run code"
+        assert found.findings[0].where.startswith("weights.dat")
+
+
+@pytest.mark.parametrize("lost", ["a shard", "the index"])
+def test_what_is_not_there_is_not_called_plain_data(shards, lost, run):
+    if lost == "a shard":
+        next(shards.glob("*-00002-of-*")).unlink()
+    else:
+        index_of(shards).write_text('{"weight_map": ')
+    for path in (shards, index_of(shards)):
+        status, text = run("audit", path)
+        assert status == 1
+        assert "plain data" not in text
+
+
 class Evil:
     def __reduce__(self):
         return print, ("ran",)
