@@ -87,7 +87,7 @@ def _outline(part: Any) -> Any:
 
 def _without_values(value: Any) -> Any:
     if nn.parameter.is_lazy(value):
-        return nn.UninitializedParameter(requires_grad=False)  # the one here will get its shape
+        return nn.UninitializedParameter()  # the one here will get its shape
     if isinstance(value, Tensor):
         return torch.empty(value.shape, dtype=value.dtype, device="meta")
     if isinstance(value, Mapping):

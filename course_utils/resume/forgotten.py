@@ -84,4 +84,4 @@ def _is_scheduled(optimizer: Optimizer, things: Mapping[str, Any]) -> bool:
 
 
 def _others(things: Mapping[str, Any]) -> Iterator[Any]:
-    return (t for t in things.values() if not isinstance(t, nn.Module | Optimizer | Tensor))
+    return (t for t in things.values() if not isinstance(t, nn.Module | Optimizer))

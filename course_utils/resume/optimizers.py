@@ -68,7 +68,7 @@ class OptimizerPart:
                 del group[key]
         self.thing.load_state_dict(saved)
         for group, former in zip(self.thing.param_groups, before, strict=True):
-            for key in former.keys() - group.keys() - _OF_OTHERS:
+            for key in former.keys() - group.keys():  # of a scheduler here, or of a newer PyTorch
                 group[key] = former[key]
         numbers = [n for group in saved["param_groups"] for n in group["params"]]
         parameters = [p for group in self.thing.param_groups for p in group["params"]]
@@ -110,7 +110,7 @@ class OptimizerPart:
 
 # Entries of a group that others put there: a scheduler, or whoever named the parameters.
 _OF_OTHERS = {"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr",
-              "param_names", "params"}  # fmt: skip
+              "param_names"}  # fmt: skip
 
 
 def _uncast(loaded: Any, saved: Any) -> Any:
@@ -118,10 +118,11 @@ def _uncast(loaded: Any, saved: Any) -> Any:
     if isinstance(loaded, Tensor) and isinstance(saved, Tensor):
         cast = loaded.dtype != saved.dtype and loaded.shape == saved.shape
         return saved.to(loaded.device) if cast else loaded
-    if isinstance(loaded, dict) and isinstance(saved, Mapping):
-        return type(loaded)(
-            (k, _uncast(v, saved[k]) if k in saved else v) for k, v in loaded.items()
+    if isinstance(loaded, dict) and isinstance(saved, dict):
+        # Of Counter and OrderedDict, torch makes a dict.
+        return type(saved)(
+            {k: _uncast(v, saved[k]) if k in saved else v for k, v in loaded.items()}
         )
     if type(loaded) in (list, tuple) and type(saved) is type(loaded):
         return type(loaded)(_uncast(*pair) for pair in zip(loaded, saved, strict=True))
-    return saved if isinstance(saved, str | bytes) else loaded  # torch takes a text for a list
+    return saved if isinstance(saved, str) else loaded  # torch takes a text for a list

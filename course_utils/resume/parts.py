@@ -285,9 +285,9 @@ def _renamed(saved: State, mine: State) -> State:
 def _known(saved: State, mine: State) -> dict[str, Any]:
     """A scheduler's state without what it has no place for, in the schedulers inside it too."""
     known = {key: value for key, value in saved.items() if key in mine}
-    inside, here = known.get("_schedulers"), mine.get("_schedulers")
-    if inside and here:
-        known["_schedulers"] = [_known(*pair) for pair in zip(inside, here, strict=True)]
+    if "_schedulers" in known:
+        inside = zip(known["_schedulers"], mine["_schedulers"], strict=True)
+        known["_schedulers"] = [_known(*pair) for pair in inside]
     return known
 
 

@@ -1,7 +1,9 @@
 """What few runs have, and would miss: each of these is dropped by a change of one line."""
 
+import collections
 import copy
 import random
+import warnings
 
 import numpy as np
 import pytest
@@ -220,3 +222,133 @@ def test_a_layer_that_has_no_extra_state_here_is_another_one():
     saved = new_state(model=Keeps).state_dict()
     with pytest.raises(MismatchedCheckpointError, match=r"model\._extra_state is in the checkp"):
         new_state(9).load_state_dict(saved)
+
+
+NEW_SCHEDULES = {
+    "StepLR": lambda o: schedules.StepLR(o, 2),
+    "LambdaLR": lambda o: schedules.LambdaLR(o, lambda step: 0.5**step),
+    "OneCycleLR": lambda o: schedules.OneCycleLR(o, 1.0, total_steps=9),
+    "CyclicLR": lambda o: schedules.CyclicLR(o, 0.01, 0.1),
+    "SWALR": lambda o: torch.optim.swa_utils.SWALR(o, 0.05),
+}
+
+
+def momentum(seed=0, schedule=None):
+    state = new_state(seed, make=lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9))
+    scheduler = schedule(state.optimizer) if schedule else None
+    return TrainState(state.model, state.optimizer, scheduler=scheduler)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("keep", [["scheduler"], ["scheduler", "optimizer"]], ids="-".join)
+@pytest.mark.parametrize("kind", NEW_SCHEDULES)
+def test_a_scheduler_that_is_new_here_goes_on_with_what_it_has_put_into_groups(kind, keep):
+    saved = copy.deepcopy(train(momentum()).state_dict())
+    again, alone = (momentum(9, NEW_SCHEDULES[kind]) for _ in range(2))
+    before = again.optimizer.param_groups[0].keys()
+    again.load_state_dict(saved, keep=keep)
+    assert again.optimizer.param_groups[0].keys() == before
+    for state in (again, alone):
+        for _ in range(3):
+            train(state)
+            state.scheduler.step()
+    if len(keep) == 2:  # its learning rates, too
+        assert again.scheduler.get_last_lr() == alone.scheduler.get_last_lr()
+    momentum(8, NEW_SCHEDULES[kind]).load_state_dict(again.state_dict())
+
+
+@pytest.mark.parametrize("kind", NEW_SCHEDULES)
+def test_what_a_scheduler_that_is_passed_over_left_in_groups_is_no_other_kind_of_optimizer(kind):
+    saved = copy.deepcopy(momentum(0, NEW_SCHEDULES[kind]).state_dict())
+    again = momentum(9)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        again.load_state_dict(saved, keep=["scheduler"])
+    assert not any("no setting" in str(warning.message) for warning in caught)
+
+
+def test_what_a_scheduler_here_has_put_into_groups_is_no_setting_that_the_file_lacks():
+    saved = copy.deepcopy(momentum().state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        momentum(9, NEW_SCHEDULES["StepLR"]).load_state_dict(saved, keep=["scheduler"])
+
+
+def test_containers_in_an_optimizers_state_keep_their_kind():
+    """`Optimizer.load_state_dict` makes a dict of every dictionary, and a new text of a text."""
+    first, again = new_state(), new_state(9)
+    entry = {
+        "kind": "own",
+        "digest": b"ab",
+        "seen": collections.Counter("aab"),
+        "order": collections.OrderedDict(a=torch.ones(2, dtype=torch.float64)),
+        "both": (torch.ones(2, dtype=torch.float64), [torch.ones(1, dtype=torch.int8)]),
+    }
+    first.optimizer.state[first.model.weight] = entry
+    again.load_state_dict(copy.deepcopy(first.state_dict()))
+    found = again.optimizer.state[again.model.weight]
+    assert differences(entry, found) == []
+    assert [type(value) for value in found.values()] == [type(value) for value in entry.values()]
+
+
+def test_a_state_of_no_parameter_comes_back():
+    first, again = new_state(), new_state(9)
+    first.optimizer.state["all"] = {"count": 3}
+    again.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert again.optimizer.state["all"] == {"count": 3}
+
+
+class Adds(torch.optim.SGD):
+    """An optimizer that makes up for what a state of an earlier build lacks."""
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        for entry in self.state.values():
+            entry.setdefault("count", 0)
+
+
+def test_what_an_optimizer_adds_when_it_loads_stays():
+    def new(kind):
+        state = new_state(make=lambda p, lr: kind(p, lr=lr, momentum=0.9))
+        return train(state)
+
+    again = new(Adds)
+    again.load_state_dict(copy.deepcopy(new(torch.optim.SGD).state_dict()))
+    entries = [again.optimizer.state[p] for p in again.model.parameters()]
+    assert [entry["count"] for entry in entries] == [0, 0]
+    assert all(entry["momentum_buffer"].any() for entry in entries)
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "scheduler", "scaler", "rng"])
+def test_a_part_that_is_no_dictionary_is_named_as_that(part):
+    def new():
+        state = new_state()
+        scheduler = schedules.StepLR(state.optimizer, 2)
+        scaler = torch.amp.GradScaler("cpu")
+        return TrainState(state.model, state.optimizer, scheduler=scheduler, scaler=scaler)
+
+    saved = {**new().state_dict(), part: [1]}
+    with pytest.raises(MismatchedCheckpointError, match=f"- {part} is a list, not a dictionary"):
+        new().load_state_dict(saved)
+
+
+@pytest.mark.parametrize("off", [None, False])
+def test_a_setting_that_is_off_is_said_once_and_left_out(off):
+    def new():
+        model = nn.Linear(2, 2)
+        return TrainState(model, torch.optim.SGD([{"params": [p]} for p in model.parameters()]))
+
+    saved, again = copy.deepcopy(new().state_dict()), new()
+    for group in saved["optimizer"]["param_groups"]:
+        group["new_in_2_16"] = off
+        del group["foreach"]
+    with pytest.warns(UserWarning, match="no setting new_in_2_16") as caught:
+        again.load_state_dict(saved)
+    assert str(caught[0].message).count("no setting") == 1
+    assert str(caught[0].message).count("foreach") == 1
+    assert "new_in_2_16" not in again.optimizer.param_groups[1]
+    for group in saved["optimizer"]["param_groups"]:
+        group["new_in_2_16"] = 1
+    with pytest.raises(MismatchedCheckpointError) as raised:
+        new().load_state_dict(saved)
+    assert str(raised.value).count("another kind of optimizer") == 1

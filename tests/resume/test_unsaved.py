@@ -405,6 +405,10 @@ def test_an_optimizer_that_is_no_part():
         "TrainState(…, name=…)"
     )
     assert said(state) == [line]
+    scheduler = schedules.StepLR(state.optimizer, 2)  # it steps, and trains nothing
+    state = TrainState(state.model, state.optimizer, scheduler=scheduler)
+    step_both(state, second)
+    assert said(state) == [line]
     state, second = two_optimizers()
     state.parts["second"] = second
     step_both(state, second)
@@ -421,10 +425,42 @@ def test_who_writes_into_parameters_without_training_them():
     step_both(state, second)
     state.model[1].requires_grad_(False)
     assert not any("trained by" in line for line in said(state))
+
+
+def test_an_optimizer_inside_an_object_may_train_what_seems_untended():
+    state, second = two_optimizers()
     wrapped = Own(step=second.step, state_dict=dict, load_state_dict=len)
-    state, _ = two_optimizers(wrapped=wrapped)
+    state = TrainState(state.model, state.optimizer, wrapped=wrapped)
     step_both(state, second)
     assert said(state) == []
+
+
+def test_what_is_written_where_there_was_no_gradient_is_not_training():
+    """As the slow copy of a network is, from the network's own values."""
+    state, _ = two_optimizers()
+    step(state, state.model[0])
+    with torch.no_grad():
+        state.model[1].weight.add_(1)
+    step(state, state.model[0])
+    assert said(state) == []
+
+
+def test_a_module_that_counts_steps_is_neither_optimizer_nor_scheduler():
+    state, second = two_optimizers()
+    state.model.step = 0
+    state = TrainState(state.model, state.optimizer)
+    schedules.StepLR(state.optimizer, 2)
+    step_both(state, second)
+    assert ["a scheduler" in line or "trained by" in line for line in said(state)] == [True] * 2
+
+
+def test_one_parameter_is_named_alone():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=False))
+    second = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    state = TrainState(model, torch.optim.SGD(model[0].parameters(), lr=0.1))
+    step_both(state, second)
+    (line,) = said(state)
+    assert line.startswith("- 1.weight: trained by an optimizer that is no part")
 
 
 # Refused, or restored as it was
