@@ -1,5 +1,6 @@
 """An optimizer as part of a run."""
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -119,10 +120,8 @@ def _uncast(loaded: Any, saved: Any) -> Any:
         cast = loaded.dtype != saved.dtype and loaded.shape == saved.shape
         return saved.to(loaded.device) if cast else loaded
     if isinstance(loaded, dict) and isinstance(saved, dict):
-        # Of Counter and OrderedDict, torch makes a dict.
-        return type(saved)(
-            {k: _uncast(v, saved[k]) if k in saved else v for k, v in loaded.items()}
-        )
+        kind = type(saved) if type(saved) in (OrderedDict, Counter) else dict  # torch makes a dict
+        return kind({k: _uncast(v, saved[k]) if k in saved else v for k, v in loaded.items()})
     if type(loaded) in (list, tuple) and type(saved) is type(loaded):
         return type(loaded)(_uncast(*pair) for pair in zip(loaded, saved, strict=True))
     return saved if isinstance(saved, str) else loaded  # torch takes a text for a list
