@@ -36,6 +36,7 @@ NOT_THERE = (
 )
 
 SHOWN = 300  # characters of a value
+CASE = 600  # and of an input: learners call their answer with it, so it is shown whole
 
 _mistakes: dict[str, list[str]] = {}  # by exercise, the messages that came
 
@@ -223,8 +224,8 @@ def _around(one: str, other: str, length: int = SHOWN, before: int = 60) -> tupl
 
 
 def show(value: Any) -> str:
-    """Describe plain data in one short line."""
-    return cut(_show(value))
+    """Describe plain data in one line."""
+    return cut(_show(value), CASE)
 
 
 def cut(text: str, length: int = SHOWN) -> str:

@@ -8,8 +8,13 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from course_utils.grading.checking import check, examine
-from course_utils.grading.exercise import all_exercises, load_exercise, load_reference
+from course_utils.grading.checking import check, examine, show
+from course_utils.grading.exercise import (
+    PUBLIC_SEED,
+    all_exercises,
+    load_exercise,
+    load_reference,
+)
 from course_utils.grading.mutants import mutants, survivors
 from course_utils.grading.sandbox.observing import is_untouched
 from course_utils.grading.sheets import SOURCES, lessons, sheet
@@ -86,6 +91,11 @@ def test_every_exercise_says_what_a_learner_needs(exercise):
     assert task.minutes > 0
     assert len(task.hints) >= 2
     assert task.answer in task.text
+
+
+def test_an_input_is_shown_whole(exercise):
+    for case in exercise.cases(PUBLIC_SEED):
+        assert not show(case).endswith("…")
 
 
 def test_wrong_answers_belong_to_an_exercise():

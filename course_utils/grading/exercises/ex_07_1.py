@@ -21,8 +21,8 @@ TASK = Task(
     answer="save",
     text="""
 Write `save(path, data)`: it writes bytes to a file, over an older one if there is one, so that a
-crash or an error at any moment leaves the old content or the new one, whole, and nothing else in
-the folder.
+crash at any moment leaves the old content or the new one, whole. A process that is killed can clean
+up nothing; but when `save` raises an error, or returns, nothing else may be left in the folder.
 
 When it returns, the new content must survive a power cut.
 """,

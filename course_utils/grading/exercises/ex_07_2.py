@@ -17,7 +17,7 @@ TASK = Task(
     text="""
 A run left checkpoints called `step-8.pt`, `step-10.pt`, … in a folder, by `torch.save`. Some may
 be cut off, and in some a bit may have flipped. Write `newest_whole(folder)`: the path of the
-checkpoint with the highest step whose every byte is as it was saved, or `None` if there is none.
+checkpoint with the highest step whose every record is as it was saved, or `None` if there is none.
 
 Other files may lie in the folder. Files copied from another disk have times that mean nothing.
 """,

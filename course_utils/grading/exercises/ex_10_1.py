@@ -59,4 +59,6 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong("A tuple of two numbers must come.", expected, observed)
     if observed[0] != expected[0]:
         return wrong("Another number of epochs is complete.", expected, observed)
-    return RIGHT if observed == expected else wrong("Skip others.", expected, observed)
+    if observed != expected:
+        return wrong("Another number of batches is to be skipped.", expected, observed)
+    return RIGHT

@@ -94,7 +94,11 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
             return wrong("There is no such module, and no KeyError.", expected, observed["names"])
         return wrong("The module is there, and a KeyError came.", expected["names"], observed)
     if observed["names"] != expected["names"]:
-        return wrong("The names are others.", expected["names"], observed["names"])
+        if len(observed["names"]) > len(expected["names"]):
+            message = "Names came that are of another module."
+        else:
+            message = "The names are others, or in another order."
+        return wrong(message, expected["names"], observed["names"])
     if differences(expected["found"], observed["found"]):
         return wrong("A name has another tensor's values.")
     if observed["copied"]:

@@ -62,7 +62,7 @@ class _Noisy:
 def cases(seed: int) -> list[Case]:
     """Nothing skipped, some, all but one, all; loaders with and without their own generator."""
     return [
-        {"skip": skip, "own": own, "batch": batch, "seed": seed + skip}
+        {"skip": skip, "own generator": own, "batch": batch, "seed": seed + skip}
         for batch, skips in ((2, (0, 2, 4, 5)), (4, (0, 1, 3)))
         for skip in skips
         for own in (False, True)
@@ -88,7 +88,7 @@ def probe(answer: Any, case: Case) -> Plain:
 
 
 def _loader(case: Case) -> DataLoader[Tensor]:
-    own = torch.Generator().manual_seed(case["seed"]) if case["own"] else None
+    own = torch.Generator().manual_seed(case["seed"]) if case["own generator"] else None
     data: Any = _Noisy()
     return DataLoader(data, batch_size=case["batch"], generator=own)
 
@@ -100,9 +100,11 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong("Other images came.", right, came)
     for number, (wanted, got) in enumerate(zip(expected["came"], observed["came"], strict=True)):
         if got[1] != wanted[1]:
-            return wrong(f"The images of batch {number} were drawn anew, with other numbers.")
+            message = f"The images of batch {number} were drawn with other random numbers."
+            return wrong(message, wanted[1], got[1])
         if got[2] != wanted[2]:
-            return wrong(f"The step on batch {number} drew another number: its dropout differs.")
+            message = f"The step on batch {number} drew another number: its dropout differs."
+            return wrong(message, wanted[2], got[2])
     if observed["after"] != expected["after"]:
         return wrong("The generator stands elsewhere at the end of the epoch.")
     return RIGHT

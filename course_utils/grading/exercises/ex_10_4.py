@@ -50,7 +50,12 @@ def cases(seed: int) -> list[Case]:
         anew, other = straight[done * 4 : (done + 1) * 4], _epoch(rng)
         for ending in (rest, other[saved % 4 :], anew, rest[1:], [*rest, rest[0], rest[0]]):
             found.append(
-                {"straight": straight, "before": straight[:saved], "after": [*ending, *whole]}
+                {
+                    "per_epoch": 4,
+                    "before": straight[:saved],
+                    "after": [*ending, *whole],
+                    "straight": straight,
+                }
             )
     return found
 
@@ -63,7 +68,7 @@ def _epoch(rng: Random) -> list[list[int]]:
 def probe(answer: Any, case: Case) -> Plain:
     """Return the judgement, on copies."""
     lists = [[list(batch) for batch in case[name]] for name in ("straight", "before", "after")]
-    return answer(*lists, 4)
+    return answer(*lists, case["per_epoch"])
 
 
 def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
@@ -72,8 +77,8 @@ def judge(case: Case, observed: Plain, expected: Plain) -> Verdict:
         return wrong("A dictionary with three entries must come.", list(expected), observed)
     says = {
         "alike": "Another number of batches is alike.",
-        "twice": "Another number of images came twice.",
-        "never": "Another number of images came never.",
+        "twice": "Another number of images came more than once.",
+        "never": "Another number of images was never trained on.",
     }
     for name, message in says.items():
         if observed[name] != expected[name]:

@@ -17,8 +17,8 @@ from course_utils.grading import check, solution
 # *hard, 25 minutes*
 #
 # Write `save(path, data)`: it writes bytes to a file, over an older one if there is one, so that a
-# crash or an error at any moment leaves the old content or the new one, whole, and nothing else in
-# the folder.
+# crash at any moment leaves the old content or the new one, whole. A process that is killed can clean
+# up nothing; but when `save` raises an error, or returns, nothing else may be left in the folder.
 #
 # When it returns, the new content must survive a power cut.
 
@@ -38,7 +38,7 @@ check("07.1", save)
 #
 # A run left checkpoints called `step-8.pt`, `step-10.pt`, … in a folder, by `torch.save`. Some may
 # be cut off, and in some a bit may have flipped. Write `newest_whole(folder)`: the path of the
-# checkpoint with the highest step whose every byte is as it was saved, or `None` if there is none.
+# checkpoint with the highest step whose every record is as it was saved, or `None` if there is none.
 #
 # Other files may lie in the folder. Files copied from another disk have times that mean nothing.
 

@@ -2,7 +2,7 @@
 
 import math
 
-MESSAGE = "Skip others"
+MESSAGE = "Another number of batches is to be skipped"
 
 
 def place(step, images, batch, accumulate):

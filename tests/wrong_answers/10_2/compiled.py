@@ -1,6 +1,6 @@
 """Leaves the wrapper of a compiled part in."""
 
-MESSAGE = "The names are others"
+MESSAGE = "The names are others, or in another order"
 
 
 def weights_of(checkpoint, name):

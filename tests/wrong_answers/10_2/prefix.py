@@ -1,6 +1,6 @@
 """Takes every name that begins so."""
 
-MESSAGE = "The names are others"
+MESSAGE = "are of another module"
 
 
 def weights_of(checkpoint, name):

@@ -1,6 +1,6 @@
 """Takes the name out wherever it stands."""
 
-MESSAGE = "The names are others"
+MESSAGE = "The names are others, or in another order"
 
 
 def weights_of(checkpoint, name):

@@ -2,7 +2,7 @@
 
 import torch
 
-MESSAGE = "were drawn anew"
+MESSAGE = "were drawn with other random numbers"
 
 
 def rest_of_epoch(loader, skip, random):

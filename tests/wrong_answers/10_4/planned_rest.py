@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import chain
 
-MESSAGE = "came never"
+MESSAGE = "was never trained on"
 
 
 def judge_resume(straight, before, after, per_epoch):

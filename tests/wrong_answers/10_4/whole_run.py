@@ -3,7 +3,7 @@
 from collections import Counter
 from itertools import chain
 
-MESSAGE = "came twice"
+MESSAGE = "came more than once"
 
 
 def judge_resume(straight, before, after, per_epoch):
