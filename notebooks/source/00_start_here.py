@@ -34,7 +34,8 @@
 #
 # Minutes for a lesson are for reading, running and predicting.
 #
-# Take 01 and 02 in order. After them, go where your work leads you: 03 to 09 stand alone.
+# Take 01 and 02 in order. After them, go where your work leads you: 03 to 07 need
+# nothing more, 08 needs 02, 09 needs 05 and 06, and 10 needs 08.
 #
 # Each lesson asks you to **predict** what a cell will print, and offers answers. Choose one before
 # you open it: each says why it is right or wrong, and a wrong guess teaches more than a right text.

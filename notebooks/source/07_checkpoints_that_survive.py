@@ -407,7 +407,8 @@ with lesson.expect_error(DamagedCheckpointError):
     load_checkpoint(damaged)
 
 # %% [markdown]
-# **Try it:** flip a bit of `data.pkl` (`flip_bit(damaged, "data.pkl", 20, 0)`). Does `torch.load` say more now?
+# **Try it:** flip a bit of `data.pkl` (`flip_bit(damaged, "data.pkl", 20, 0)`). What does `torch.load` say now,
+# and would its advice help?
 
 # %% [markdown]
 # ## 5. Go on from the newest sound file

@@ -71,7 +71,8 @@ for name in lesson.progress(list(running), "frameworks"):
 print("frameworks:", *results)
 
 # %% [markdown]
-# **Try it:** `KILL_AT = 17` in `tiny_run.py`. Which numbers of section 3 change?
+# **Try it:** `KILL_AT = 17` in `course_utils/lessons/frameworks/tiny_run.py`, which lies in the course's folder, then
+# restart the kernel. Which numbers of section 3 change?
 
 # %% [markdown]
 # ## 2. What they write
@@ -197,7 +198,8 @@ lesson.show_table(
 # - **DCP** knows neither place nor generators, and nobody handed it the schedule. The epoch begins anew, and the schedule
 #   counts from 0.
 #
-# **Try it:** train with `num_train_epochs=3` and `data_seed=1` in `with_trainer.py`. Is it still exact?
+# **Try it:** train with `num_train_epochs=3` and `data_seed=1` in `with_trainer.py`, beside `tiny_run.py`. Is it still
+# exact?
 
 # %% [markdown]
 # ## 4. Half a repair
