@@ -8,6 +8,7 @@ given the digits with other labels, so that nothing that was computed elsewhere 
 
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ class Verdict:
             for finding in self.findings
         )
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return "\n".join(
+            textwrap.fill(line, 100, subsequent_indent=" " * 8) for line in str(self).splitlines()
+        )
 
 
 def begin(folder: Path) -> Path:

@@ -120,7 +120,7 @@ def show_warnings(width: int = 100) -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for warning in caught:
-        _print_folded(f"{warning.category.__name__}: {_clean(str(warning.message))}", width)
+        print_folded(f"{warning.category.__name__}: {_clean(str(warning.message))}", width)
 
 
 def check_environment() -> dict[str, str]:
@@ -158,9 +158,15 @@ def expect_error(*types: type[BaseException], match: str = "") -> Iterator[None]
         # str() of a KeyError is the repr of its message.
         text = _clean(str(error.args[0] if isinstance(error, KeyError) else error))
         assert re.search(match, text), f"the message does not match {match!r}: {text}"
-        _print_folded(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        print_folded(f"{type(error).__name__}: {text}" if text else type(error).__name__)
     else:
         raise AssertionError(f"expected {' or '.join(t.__name__ for t in types)}, got no error")
+
+
+def print_folded(text: str, width: int = 100) -> None:
+    """Print a text in lines that fit the page: JupyterLab breaks longer ones within words."""
+    for line in text.splitlines():
+        print(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def show_table(rows: Iterable[Sequence[object]], headers: Sequence[str]) -> None:
@@ -179,11 +185,6 @@ def progress(items: Sequence[T], label: str) -> Iterator[T]:
 
 def _bar(done: int, total: int) -> str:
     return f'<progress value="{done}" max="{total}"></progress> {done} of {total}'
-
-
-def _print_folded(text: str, width: int = 100) -> None:
-    for line in text.splitlines():
-        print(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False))
 
 
 def _clean(message: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 def seed_everything(seed: int) -> None:
     """Seed the global generators of Python, NumPy and PyTorch (all devices)."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global generator is what training code still uses
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
@@ -29,7 +29,7 @@ class RngState:
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the generators' states."""
         version, words, gauss = random.getstate()
-        _, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+        _, keys, position, has_gauss, cached = np.random.get_state()
         return {
             "python": {
                 "version": version,
@@ -60,7 +60,7 @@ class RngState:
         python, numpy = state["python"], state["numpy"]
         random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
         keys = numpy["keys"].cpu().numpy().astype(np.uint32)
-        np.random.set_state(  # noqa: NPY002
+        np.random.set_state(
             ("MT19937", keys, numpy["position"], numpy["has_gauss"], numpy["cached_gaussian"])
         )
         torch.set_rng_state(state["torch"].cpu())

@@ -705,7 +705,7 @@ assert resumed_skips["with its state"] == 0 < resumed_skips["without"]
 
 # %%
 scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
-print("enabled: ", scaler.state_dict())
+print("enabled:", *(f"{name} = {value}" for name, value in scaler.state_dict().items()), sep="\n  ")
 disabled = torch.amp.GradScaler("cpu", enabled=False).state_dict()
 print("disabled:", disabled)
 with lesson.expect_error(RuntimeError, match="empty"):
@@ -1029,7 +1029,7 @@ state = TrainState(model, torch.optim.Adam(model.parameters()))
 model(digits()[:8][0])
 with warnings.catch_warnings(record=True) as said:
     state.state_dict()
-print(said[0].message)
+lesson.print_folded(str(said[0].message))
 assert "model.batches" in str(said[0].message)
 
 # %% [markdown]

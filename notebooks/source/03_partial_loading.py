@@ -253,7 +253,7 @@ from torchvision.models import ResNet18_Weights, resnet18
 from course_utils.lessons.pretrained import imagenet_resnet18
 
 imagenet = imagenet_resnet18()
-print(imagenet.message)
+lesson.print_folded(imagenet.message)
 
 # %%
 weights = ResNet18_Weights.IMAGENET1K_V1
@@ -639,7 +639,9 @@ def one_step(model, optimizer):
 
 
 changed = one_step(model, optimizer)
-print(f"{len(changed)} of {len(list(model.parameters()))} parameters changed:", *changed)
+print(
+    f"{len(changed)} of {len(list(model.parameters()))} parameters changed:", *changed, sep="\n  "
+)
 assert len(changed) == 9 and not any(name.startswith("head") for name in changed)
 
 # %% [markdown]

@@ -230,7 +230,7 @@ assert all(row[1] != "ok" and row[2:] == ("ok", "ok", "ok") for row in rows)
 
 # %%
 traced = torch.jit.trace(traps.DeviceConstant(), torch.ones(2, 3))
-print("\n".join(line for line in traced.code.splitlines() if "arange" in line))
+lesson.print_folded("\n".join(line for line in traced.code.splitlines() if "arange" in line))
 scripted = torch.jit.script(traps.DeviceConstant())
 print("\n".join(line for line in scripted.code.splitlines() if "arange" in line))
 assert 'torch.device("cpu")' in traced.code and "prim.device(x)" in scripted.code

@@ -446,7 +446,7 @@ with (
 
 for name in ("program.pt2", "evil.pt2"):
     found = audit(scratch / name)
-    print(f"{name:11} {found.verdict.value}:\n    {found.findings[0].reason}")
+    lesson.print_folded(f"{name:11} {found.verdict.value}:\n    {found.findings[0].reason}")
 loaded = torch.export.load(scratch / "evil.pt2").module()
 print("torch.export.load. Stolen:", stolen.read_text())
 print("and the program works:", tuple(loaded(torch.ones(3, 6)).shape))
@@ -630,7 +630,8 @@ assert not attack_ran()
 for path in (honest, hostile):
     command = [sys.executable, "-m", "course_utils", "audit", path.as_posix()]
     done = subprocess.run(command, capture_output=True, text=True)
-    print(f"$ ckpt audit {path.as_posix()}\n{done.stdout}exit status {done.returncode}\n")
+    said = f"{done.stdout}exit status {done.returncode}"
+    lesson.print_folded(f"$ ckpt audit {path.as_posix()}\n{said}\n\n")
 assert not attack_ran()
 
 # %% [markdown]

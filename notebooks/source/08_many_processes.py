@@ -530,7 +530,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", UserWarning)
     print("loaded step", load_sharded(damaged, new_run()))
 skipped = [str(warning.message) for warning in caught if "skipped" in str(warning.message)]
-print(*skipped)
+lesson.print_folded(*skipped)
 assert len(skipped) == 1 and path.name in skipped[0]
 
 # %% [markdown]

@@ -186,7 +186,7 @@ assert sum(weights.values()) == sum(tensor.nbytes for tensor in state.values())
 
 # %%
 last = graph["graph_module"]["graph"]["nodes"][-1]
-print(last["target"], [item["arg"] for item in last["inputs"]])
+print(last["target"], *(item["arg"] for item in last["inputs"]), sep="\n  ")
 
 # %% [markdown]
 # Two things that you may not expect are in the file of plain `torch.export.save`: **your example's values**, and
@@ -527,7 +527,7 @@ ran = subprocess.run([sys.executable, "-c", TORCHAO, scratch], capture_output=Tr
 if "No module named 'torchao'" in ran.stderr:
     print("Skipped: `pip install torchao` brings it.")
 else:
-    print(ran.stdout)
+    lesson.print_folded(ran.stdout)
     assert ran.returncode == 0 and "Int8Tensor" in ran.stdout, ran.stderr
 
 # %% [markdown]

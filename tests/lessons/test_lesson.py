@@ -48,6 +48,11 @@ def test_warnings_are_printed_whole(capsys):
     ]
 
 
+def test_a_folded_text_breaks_between_words(capsys):
+    lesson.print_folded("one two three\n  four", width=8)
+    assert capsys.readouterr().out == "one two\n  three\n  four\n"
+
+
 def test_fresh_removes_what_a_cell_wrote_before(tmp_path):
     folder = lesson.fresh(tmp_path / "run")
     assert folder == tmp_path / "run"

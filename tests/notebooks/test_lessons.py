@@ -70,6 +70,17 @@ def test_no_line_says_only_true_or_false(slug):
             assert not re.search(r"(^|[:=] *)(True|False)$", text, re.M), f"{cell.source}\n{text}"
 
 
+@pytest.mark.parametrize("slug", [*TAUGHT, "capstone"])
+def test_no_printed_line_is_broken_within_a_word(slug):
+    """At 1280 pixels JupyterLab shows 107 places, and goes on with the next letter below."""
+    for cell in cells(slug, "code"):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            plain = "" if "text/html" in data else data.get("text/plain", "")
+            for line in output.get("text", plain).splitlines():
+                assert len(line) <= 107, f"{line}\nprint it with lesson.print_folded"
+
+
 @pytest.mark.parametrize("slug", TAUGHT)
 def test_code_that_draws_is_hidden(slug):
     for cell in cells(slug, "code"):
