@@ -109,7 +109,7 @@ def browser():
 @pytest.mark.parametrize("name", LESSONS)
 def test_run_all_cells_without_an_error(lab, browser, name, theme):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
-    page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded")
+    page.goto(f"{lab}/lab/tree/{name}?reset", wait_until="domcontentloaded", timeout=120_000)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
     assert page.locator(".jp-OutputArea-output").count() == 0, "an answer below a question"
     assert page.locator("details[open]").count() == 0
@@ -135,7 +135,7 @@ def test_run_all_cells_without_an_error(lab, browser, name, theme):
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_wider_than_the_page(lab, browser, name, theme):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
-    page.goto(f"{lab}/lab/tree/{RUN}/{name}?reset", wait_until="domcontentloaded")
+    page.goto(f"{lab}/lab/tree/{RUN}/{name}?reset", wait_until="domcontentloaded", timeout=120_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=120_000)
     page.wait_for_selector(".jp-RenderedMarkdown h1", timeout=120_000)
     page.wait_for_timeout(1000)
@@ -149,7 +149,7 @@ def test_nothing_is_wider_than_the_page(lab, browser, name, theme):
 
 def test_instructors_tools_are_not_there_and_ckpt_is(lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto(f"{lab}/lab/tree/{LESSONS[0]}?reset", wait_until="domcontentloaded")
+    page.goto(f"{lab}/lab/tree/{LESSONS[0]}?reset", wait_until="domcontentloaded", timeout=120_000)
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
     menus = page.locator(".lm-MenuBar-itemLabel").all_text_contents()
     assert "Run" in menus
