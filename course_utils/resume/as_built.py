@@ -11,6 +11,7 @@ from course_utils.resume.forgotten import Forgotten
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.parameters import order_misfits, parameter_order
 from course_utils.resume.parts import ModulePart, ScalerPart, SchedulerPart, part_for
+from course_utils.resume.schedulers import state_of
 from course_utils.resume.settings import added
 from course_utils.resume.unsaved import Unsaved
 
@@ -78,7 +79,9 @@ def _outline(part: Any) -> Any:
     if isinstance(part, OptimizerPart):
         groups = [{**g, "params": [None] * len(g["params"])} for g in part.thing.param_groups]
         stand_in = _Outline({"param_groups": groups})
-    elif isinstance(part, ModulePart | SchedulerPart | ScalerPart):
+    elif isinstance(part, SchedulerPart):
+        stand_in = _Outline(_without_values(state_of(part.thing)))
+    elif isinstance(part, ModulePart | ScalerPart):
         stand_in = _Outline(_without_values(part.thing.state_dict()))
     else:
         return None

@@ -23,6 +23,7 @@ from course_utils.resume.misfits import key_misfits, tensor_misfits
 from course_utils.resume.optimizers import OptimizerPart
 from course_utils.resume.plain import copied, plain
 from course_utils.resume.rng import GPUS, OwnGenerator, is_generator
+from course_utils.resume.schedulers import load_into, scheduler_misfits, state_of
 from course_utils.resume.settings import added
 from course_utils.resume.wrapped import matched, unwrapped
 
@@ -223,17 +224,19 @@ class ValuePart(StatefulPart):
 class SchedulerPart(StatefulPart):
     """A scheduler. Its private entries come and go with PyTorch's versions."""
 
+    def state(self, numbers: dict[str, str]) -> Any:
+        """Return its state."""
+        return plain(state_of(self.thing), self.name, numbers)
+
     def check(self, saved: Any) -> Findings:
         """Compare names."""
         if not isinstance(saved, Mapping):
             return [f"- {self.name} is a {type(saved).__name__}, not a dictionary"], []
-        found = list(_scheduler_misfits(self.name, self.thing.state_dict(), saved))
-        notes = [line for line, key in found if key.startswith("_") or key in _DROPPED]
-        return [line for line, _ in found if line not in notes], notes
+        return scheduler_misfits(self.name, state_of(self.thing), saved)
 
     def load(self, saved: Any) -> None:
         """Restore what it has a place for; the rest stays as it was built."""
-        self.thing.load_state_dict(_known(saved, self.thing.state_dict()))
+        load_into(self.thing, saved)
 
 
 class ScalerPart(StatefulPart):
@@ -263,32 +266,9 @@ class RngPart(StatefulPart):
         return tensor_misfits(self.name, _flat(mine), _flat(theirs)), []
 
 
-def _scheduler_misfits(part: str, mine: State, theirs: State) -> Iterator[tuple[str, str]]:
-    """Names on one side only, in the schedulers inside this one too."""
-    yield from key_misfits(part, mine, theirs)
-    inside = mine.get("_schedulers", []), theirs.get("_schedulers", [])
-    here, there = map(len, inside)
-    if here != there:
-        yield f"- {part} is made of {there} schedulers, here of {here}", "schedulers"
-    for number, pair in enumerate(zip(*inside, strict=False)):
-        yield from _scheduler_misfits(f"{part}._schedulers.{number}", *pair)
-
-
-_DROPPED = {"verbose"}  # public entries that schedulers had once: `verbose` until PyTorch 2.6
-
-
 def _renamed(saved: State, mine: State) -> State:
     pairs = matched(list(saved), list(mine))
     return {pairs.get(name, name): value for name, value in saved.items()}
-
-
-def _known(saved: State, mine: State) -> dict[str, Any]:
-    """A scheduler's state without what it has no place for, in the schedulers inside it too."""
-    known = {key: value for key, value in saved.items() if key in mine}
-    if "_schedulers" in known:
-        inside = zip(known["_schedulers"], mine["_schedulers"], strict=True)
-        known["_schedulers"] = [_known(*pair) for pair in inside]
-    return known
 
 
 def _flat(state: State) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from course_utils.errors import CheckpointWriteError
 from course_utils.resume.compare import differences
 from course_utils.resume.plain import copied, plain
+from course_utils.resume.schedulers import state_of
 
 Settings = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ _NO_SETTINGS = {"last_epoch", "_step_count", "_last_lr", "base_lrs", "params", "
 
 def settings_of(thing: Any) -> Any:
     """Return a copy of an optimizer's settings, a dict for each group, or of a scheduler's."""
-    state = thing.param_groups if isinstance(thing, Optimizer) else thing.state_dict()
+    state = thing.param_groups if isinstance(thing, Optimizer) else state_of(thing)
     try:
         return copied(plain(_settings_in(state), "settings"))
     except CheckpointWriteError:  # saving will say what is wrong with it

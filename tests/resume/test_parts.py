@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import lr_scheduler as schedules
+from torch.optim.swa_utils import SWALR
 from torch.utils.data import DataLoader
 
 from course_utils.checkpoint import load_checkpoint, save_checkpoint
@@ -549,6 +550,48 @@ def test_so_are_those_of_schedulers_inside_others():
     del saved["scheduler"]["_schedulers"][0]["start_factor"]
     with pytest.raises(MismatchedCheckpointError, match=r"_schedulers\.0\.start_factor is not"):
         again.load_state_dict(saved)
+
+
+class SwalrOf26(SWALR):
+    """As in PyTorch 2.6: its function is in its state, and the function's name is nowhere."""
+
+    state_dict = schedules.LRScheduler.state_dict
+    load_state_dict = schedules.LRScheduler.load_state_dict
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        vars(self).pop("_anneal_strategy", None)
+
+
+def swalr(kind, strategy, seed=0, inside=False):
+    state = new_state(seed, make=torch.optim.SGD)
+    scheduler = kind(state.optimizer, 0.02, anneal_epochs=4, anneal_strategy=strategy)
+    if inside:
+        first = schedules.ConstantLR(state.optimizer)
+        scheduler = schedules.SequentialLR(state.optimizer, [first, scheduler], [1])
+    return TrainState(state.model, state.optimizer, scheduler=scheduler)
+
+
+def rates(state):
+    found = []
+    for _ in range(4):
+        state.optimizer.step()
+        state.scheduler.step()
+        found.append(state.optimizer.param_groups[0]["lr"])
+    return found
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("kind", [SWALR, SwalrOf26])
+@pytest.mark.parametrize("again_kind", [SWALR, SwalrOf26])
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch's own call
+def test_averaging_is_scheduled_on_by_any_version(tmp_path, kind, again_kind, inside):
+    state = swalr(kind, "linear", inside=inside)
+    rates(state)
+    save_checkpoint(tmp_path / "a.pt", state.state_dict())
+    again = swalr(again_kind, "cos", seed=9, inside=inside)
+    again.load_state_dict(load_checkpoint(tmp_path / "a.pt"))
+    assert rates(again) == rates(state)
 
 
 def test_a_setting_that_a_newer_torch_has_added_is_said_if_it_is_off_and_refused_if_it_is_on():
