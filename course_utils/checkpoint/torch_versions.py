@@ -59,6 +59,8 @@ def refuse_unless_plain(file: OpenFile) -> None:
     found = audit_open(file)
     if found.verdict.value != "plain data":
         why = found.findings[0].reason
+        if found.verdict.value == "malformed":
+            why = f"is malformed: {why}"
         raise UnsafeCheckpointError(
             f"{file.path}: refused, since the safe loader of PyTorch {torch.__version__} is broken "
             f"(CVE-2026-24747) and the file is not plain data: it {why}. Load it with "

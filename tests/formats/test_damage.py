@@ -143,6 +143,7 @@ def made():
     yield from map(hostile.legacy_checkpoint, NONSENSE)
     yield from HEADERS
     yield from ZIPS
+    yield hostile.zip_checkpoint(pickled(b"N"), extra=[("file/DATA/0", b"")])  # two of a name
     yield from (test_legacy.stream(tree, {"7": test_legacy.DATA}) for tree in TREES)
 
 

@@ -6,13 +6,16 @@ import torch
 
 from course_utils.anatomy import read_archive, read_tensors
 from course_utils.checkpoint import load_checkpoint, restore_checkpoint
+from course_utils.checkpoint.torch_versions import version
 from course_utils.ckpt.doctor import examine
-from course_utils.errors import UnsupportedCheckpointError
+from course_utils.errors import UnsafeCheckpointError, UnsupportedCheckpointError
 from course_utils.files.contents import verify
 from course_utils.resume import differences
 from course_utils.safety import audit, convert
 
 STATE = {"w": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}
+# Before 2.10 torch's safe loader is broken, and gets only what the audit calls plain data.
+REFUSED_BY = {load_checkpoint: UnsafeCheckpointError} if version() < (2, 10) else {}
 NEW = pytest.mark.parametrize("new", [True, False], ids=["zip", "before 1.6"])
 
 
@@ -37,7 +40,8 @@ def test_what_torch_reads_is_read(tmp_path, protocol, new):
 def test_protocol_0_which_torch_does_not_read_is_not_called_damaged(tmp_path, new):
     path = saved(tmp_path / "a.pt", 0, new)
     for weights_only in (True, False):
-        with pytest.raises(Exception, match=r"Unsupported operand|saved_id must be a tuple"):
+        # 2.6 gives no reason: a bare `assert isinstance(saved_id, tuple)`.
+        with pytest.raises(Exception, match=r"Unsupported operand|saved_id must be a tuple|^$"):
             torch.load(path, weights_only=weights_only)
     model = torch.nn.ParameterDict(STATE)
     for read in (
@@ -45,7 +49,8 @@ def test_protocol_0_which_torch_does_not_read_is_not_called_damaged(tmp_path, ne
         lambda path: convert(path, tmp_path / "b.pt"),
         lambda path: restore_checkpoint(path, model),
     ):  # fmt: skip
-        with pytest.raises(UnsupportedCheckpointError, match="protocol 0"):
+        kind = REFUSED_BY.get(new and read, UnsupportedCheckpointError)  # an old file: unread
+        with pytest.raises(kind, match="protocol 0"):
             read(path)
     found = audit(path)
     assert found.verdict.value == "malformed"
@@ -57,5 +62,6 @@ def test_a_pickle_that_makes_no_sense_under_a_right_checksum_is_not_called_damag
     path = tmp_path / "a.pt"
     path.write_bytes(hostile.zip_checkpoint(b"\x80\x02" + hostile.tensor(shape=(5,)) + b"."))
     for read in (read_archive, load_checkpoint, verify):
-        with pytest.raises(UnsupportedCheckpointError, match="reaches beyond its storage"):
+        kind = REFUSED_BY.get(read, UnsupportedCheckpointError)
+        with pytest.raises(kind, match="reaches beyond its storage"):
             read(path)

@@ -9,6 +9,7 @@ import torch
 
 from course_utils.anatomy import read_archive
 from course_utils.checkpoint import load_checkpoint, restore_checkpoint, save_checkpoint
+from course_utils.checkpoint.torch_versions import version
 from course_utils.ckpt.doctor import examine
 from course_utils.ckpt.main import main
 from course_utils.errors import CheckpointError, UnsupportedCheckpointError
@@ -190,8 +191,9 @@ ABSENT = {
 def test_what_is_missing_is_damage_though_all_that_is_there_is_right(tmp_path, capsys, how):
     path = tmp_path / "model.pt"
     changed(path, ABSENT[how])
-    with pytest.raises(RuntimeError):
-        torch.load(path, weights_only=True)
+    if how == "no storage" or version() >= (2, 13):  # 2.6 loads the tensor; between: not tried
+        with pytest.raises(RuntimeError):
+            torch.load(path, weights_only=True)
     assert [finding.record for finding in verify(path).damage] == ["data/0"]
     for command in ("verify", "doctor"):
         assert main([command, str(path)]) == 1
