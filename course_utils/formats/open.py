@@ -153,7 +153,6 @@ def _open_zip(source: Source, path: Path) -> Contents:
     if records["data.pkl"].size > LARGEST_PICKLE:
         size = records["data.pkl"].size
         raise UnsupportedCheckpointError(f"{path}: its data.pkl has {size:,} bytes, too many.")
-    order = bare.content(records["byteorder"]) if "byteorder" in records else None
     data = bare.content(records["data.pkl"])
     pickle = data.read_at(0, data.size)
     checksums = any(record.crc32 for record in records.values() if record.size)
@@ -172,7 +171,7 @@ def _open_zip(source: Source, path: Path) -> Contents:
         globals=frozenset(map(str, content.globals)),
         tree=content.root,
         pickle=pickle,
-        byteorder=_byteorder(path, order.read_at(0, 16) if order else b"little"),
+        byteorder=_byteorder(bare),
         checksums=checksums,
     )  # fmt: skip
 
@@ -227,10 +226,19 @@ def _open_old(
     )  # fmt: skip
 
 
-def _byteorder(path: Path, text: bytes) -> str:
-    if text not in (b"little", b"big"):
-        raise DamagedCheckpointError(f"{path}: its byte order is {text!r}. {REMEDY}")
-    return text.decode()
+def _byteorder(contents: Contents) -> str:
+    record, path = contents.records.get("byteorder"), contents.path
+    if record is None:
+        return "little"
+    text = contents.content(record).read_at(0, 64)
+    if text in (b"little", b"big"):
+        return text.decode()
+    if crc32(text) == record.crc32:
+        raise UnsupportedCheckpointError(
+            f"{path}: its bytes are as they were written, but its byte order is {text!r}, which "
+            "torch does not know either."
+        )
+    raise DamagedCheckpointError(f"{path}: its byte order is {text!r}. {REMEDY}")
 
 
 def _open_safetensors(source: Source, path: Path) -> Contents:

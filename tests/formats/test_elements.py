@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from course_utils.anatomy import read_archive, read_tensors
 from course_utils.checkpoint.torch_versions import version
-from course_utils.errors import DamagedCheckpointError, UnsupportedCheckpointError
+from course_utils.errors import (
+    DamagedCheckpointError,
+    UnsupportedCheckpointError,
+)
 from course_utils.files.contents import open_contents
 from course_utils.formats import elements
 from course_utils.formats.dtypes import ITEMSIZE
@@ -102,7 +105,10 @@ def test_an_unknown_byte_order_is_refused(tmp_path):
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(odd, "w") as new:
         for name in old.namelist():
             new.writestr(name, b"middle" if name.endswith("byteorder") else old.read(name))
-    with pytest.raises(DamagedCheckpointError, match="byte order is b'middle'"):
+    with pytest.raises(UnsupportedCheckpointError, match=r"as they were.*byte order is b'middle'"):
+        open_contents(odd)
+    odd.write_bytes(path.read_bytes().replace(b"little", b"lettle"))
+    with pytest.raises(DamagedCheckpointError, match="byte order is b'lettle'"):
         open_contents(odd)
 
 
