@@ -17,6 +17,8 @@ from course_utils.resume.schedulers import state_of
 
 Settings = Mapping[str, Any]
 
+# Private names under which schedulers keep what they were built with.
+_SETTINGS = {"_schedulers", "_anneal_strategy", "_anneal_func_type"}
 # They tell how far a run has come, or belong to the optimizer.
 _NO_SETTINGS = {"last_epoch", "_step_count", "_last_lr", "base_lrs", "params", "param_names"}
 
@@ -87,7 +89,7 @@ def changed(saved: Any, here: Any) -> list[str]:
     for path in differences(saved, here):
         keys = path.split(".") if path else []
         pair = _at(saved, keys), _at(here, keys)
-        if _ABSENT not in pair and not any(key.startswith("_") for key in keys):
+        if _ABSENT not in pair and all(map(_is_public, keys)):
             name = ".".join(key for key in keys if not key.isdigit())
             found.append(f"{name} is {pair[0]!r} in the checkpoint and {pair[1]!r} here")
     return list(dict.fromkeys(found))
@@ -147,6 +149,10 @@ def _has_settings(value: Any) -> bool:
         and not isinstance(value, Counter)
         and all(isinstance(key, str) for key in value)
     )
+
+
+def _is_public(key: str) -> bool:
+    return not key.startswith("_") or key in _SETTINGS
 
 
 _ABSENT = object()

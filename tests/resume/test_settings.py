@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.optim import lr_scheduler
 
 from course_utils.resume import TrainState
 from course_utils.resume.settings import changes
@@ -45,6 +46,39 @@ def test_only_settings_that_both_have_are_compared():
 
 def test_private_settings_are_not_spoken_of():
     assert changes({"s": {"_mark": 1, "gamma": 1}}, {"s": {"_mark": 2, "gamma": 1}}, ()) == []
+
+
+SCHEDULERS = {
+    "T_max": lambda optimizer, changed: lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            lr_scheduler.ConstantLR(optimizer),
+            lr_scheduler.CosineAnnealingLR(optimizer, 20 if changed else 10),
+        ],
+        [2],
+    ),
+    "_anneal_strategy": lambda optimizer, changed: torch.optim.swa_utils.SWALR(
+        optimizer, 0.1, anneal_strategy="cos" if changed else "linear"
+    ),
+    "_anneal_func_type": lambda optimizer, changed: lr_scheduler.OneCycleLR(
+        optimizer, 0.1, 10, anneal_strategy="cos" if changed else "linear"
+    ),
+}
+
+
+@QUIET
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_changed_schedule_is_spoken_of_also_inside_another(name):
+    def built(changed):
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return TrainState(model, optimizer, scheduler=SCHEDULERS[name](optimizer, changed))
+
+    with pytest.warns(UserWarning, match=rf"scheduler.*{name} is .* in the checkpoint and"):
+        built(True).load_state_dict(built(False).state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        built(True).load_state_dict(built(True).state_dict())
 
 
 def test_what_all_groups_have_changed_is_said_once():
