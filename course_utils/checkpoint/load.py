@@ -132,13 +132,16 @@ def _load(file: OpenFile, map_location: Any, mmap: bool, verify_mapped: bool) ->
 
 def _read(file: OpenFile, asked: _Asked, records: Mapping[str, Record], *, predicted: bool) -> Any:
     others = read_others(file, records)
-    if others.get("byteorder", b"little").decode() != sys.byteorder:
+    is_turned = others.get("byteorder", b"little").decode() != sys.byteorder
+    if is_turned:
         refuse_unturned(open_contents(file, file.path))
     refuse_unless_plain(file)
     tensors = [record for record in records.values() if _holds_tensor(record)]
     checksums = has_checksums(records.values())
     take = _mapped(file) if asked.mmap else None
-    built = _built(others["data.pkl"], asked.map_location, records, take)
+    built = None  # numbers of the other byte order are turned by torch
+    if not is_turned:
+        built = _built(others["data.pkl"], asked.map_location, records, take)
     into = built.memory if built and not asked.mmap else {}
     with StorageReader(file.fileno(), tensors, checksums=checksums, into=into) as reader:
         if asked.mmap and asked.verify_mapped:
@@ -177,7 +180,7 @@ def _built(
         record = records.get(name)
         if record is None or record.size != nbytes:
             raise NotBuiltError(f"record {name} is not as the pickle says")
-        memory[name] = take(record) if take else UntypedStorage(nbytes)
+        memory[name] = take(record) if take and nbytes else UntypedStorage(nbytes)
         return memory[name]
 
     try:

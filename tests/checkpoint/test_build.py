@@ -3,9 +3,11 @@
 import io
 import itertools
 import pickle
+import sys
 import zipfile
 from collections import Counter, OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -314,6 +316,27 @@ def test_where_tensors_are_made_differently_torch_makes_them(tmp_path, by_torch)
     assert by_torch == [1]
     with FakeTensorMode(), pytest.raises(NotBuiltError):
         build(read_pickle(b"\x80\x02}."), lambda *_: None)
+
+
+def test_numbers_of_the_other_byte_order_are_turned_by_torch(tmp_path, by_torch):
+    other = {"little": "big", "big": "little"}[sys.byteorder]
+    torch.save({"a": torch.tensor([1.0, 2.0])}, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith("data/0"):
+                content = np.frombuffer(content, "f4").byteswap().tobytes()
+            new.writestr(name, other if name.endswith("byteorder") else content)
+    assert load_checkpoint(tmp_path / "b.pt")["a"].tolist() == [1, 2]
+    assert by_torch != []
+
+
+def test_an_empty_tensor_has_no_memory(tmp_path, by_torch):
+    path = save_checkpoint(tmp_path / "a.pt", [torch.empty(0), torch.empty(0, 2)])
+    for mmap in (False, True):
+        loaded = load_checkpoint(path, mmap=mmap)
+        assert [t.untyped_storage().data_ptr() for t in loaded] == [0, 0]
+    assert by_torch == []
 
 
 def test_elsewhere_torch_places_tensors(tmp_path, by_torch):
