@@ -34,6 +34,7 @@ from course_utils.checkpoint.verified_read import StorageReader, has_checksums, 
 from course_utils.errors import (
     DamagedCheckpointError,
     DamagedRecordError,
+    UnsupportedCheckpointError,
 )
 from course_utils.files.locks import lock_shared, not_for_children
 from course_utils.files.open_file import OpenFile
@@ -200,7 +201,7 @@ def _by_torch(
 ) -> Any:
     load = private_loader()
     if load is not None:
-        return load(_Archive(records, others, take or reader.take), asked.place)
+        return load(_Archive(file.path, records, others, take or reader.take), asked.place)
     return load_public(file, asked.place, asked.mmap)
 
 
@@ -209,11 +210,12 @@ class _Archive:
 
     def __init__(
         self,
+        path: Path,
         records: Mapping[str, Record],
         contents: Mapping[str, bytes],
         take: _Take,
     ) -> None:
-        self._records, self._contents, self._take = records, contents, take
+        self._path, self._records, self._contents, self._take = path, records, contents, take
 
     def has_record(self, name: str) -> bool:
         # Without a format version torch asks where a record is instead of computing it.
@@ -226,10 +228,17 @@ class _Archive:
         return self._records[name].offset
 
     def get_storage_from_record(self, name: str, nbytes: int, _kind: type) -> Tensor:
-        record = self._records[name]
-        if nbytes != record.size:
+        record = self._records.get(name)
+        if record is None:
+            raise DamagedRecordError(name, "it is missing, and tensors lie in it")
+        if nbytes > record.size:
             raise DamagedRecordError(
                 name, f"its tensor needs {nbytes:,} bytes, not {record.size:,}"
+            )
+        if nbytes < record.size:  # nothing is lost, and torch does not load it
+            raise UnsupportedCheckpointError(
+                f"{self._path}: record {name} has {record.size:,} bytes, its tensor {nbytes:,}: "
+                "torch writes and loads none such. `ckpt convert` takes its tensors out."
             )
         storage = self._take(record) if nbytes else UntypedStorage(0)
         return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)

@@ -207,6 +207,8 @@ class Plan:
             return
         if info.record:
             record = self._records.get(info.record)
+            if record and record.size > info.storage_nbytes:  # the ordinary way says it
+                raise NotInPlaceError(f"record {info.record} is larger than the pickle says")
             if record is None or record.size != info.storage_nbytes:
                 raise DamagedRecordError(info.record, f"tensor {info.name} does not fit it")
             self._used[info.record] = record

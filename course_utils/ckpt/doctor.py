@@ -111,7 +111,9 @@ def _unsafe(contents: Contents) -> Iterator[Complaint]:
     remedy = "load it only if you trust where it comes from"
     if needs_globals and contents.kind in CHECKPOINTS:
         remedy = "if you know these names, load it inside torch.serialization.safe_globals"
-    if contents.is_described and is_convertible(contents):
+    if found.verdict is Verdict.DAMAGED:
+        remedy = "use an earlier checkpoint"
+    elif contents.is_described and is_convertible(contents):
         remedy += "; `ckpt convert` takes its tensors out without running it"
     yield Complaint(severity, "safety", f"{found.verdict.value}: {reasons}", remedy)
 

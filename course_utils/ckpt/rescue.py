@@ -151,10 +151,15 @@ def _without_directory(path: str | os.PathLike[str], error: Exception) -> Conten
     found = list(find_records(source))
     prefix = next((r.name.removesuffix(PICKLE) for r in found if r.name.endswith("/" + PICKLE)), "")
     records: dict[str, Record] = {}
+    twice = set()  # which of the two is meant, nobody knows
     for record in found:
         if record.name.startswith(prefix):
             name = record.name.removeprefix(prefix)
-            records.setdefault(name, record._replace(name=name))
+            first = records.setdefault(name, record._replace(name=name))
+            if (first.size, first.crc32) != (record.size, record.crc32):
+                twice.add(name)
+    for name in twice:
+        del records[name]
     if PICKLE not in records:
         raise DamagedCheckpointError(
             f"{path}: nothing can be rescued, as its {PICKLE} is not whole: it holds the names and "

@@ -127,13 +127,14 @@ def read_records(
             ) from None
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
-            "The file was cut off or overwritten; use an earlier checkpoint."
+            "The file was cut off or overwritten, or made so; use an earlier checkpoint."
         ) from None
     prefix, named, together = without_folder(records)
     kind = zip_kind(named)
     if kind == CHECKPOINT and not together:
         raise NotACheckpointError(
-            f"{path} is a zip file with records outside of {prefix}: torch.save did not write it."
+            f"{path} is a zip file with records outside of {prefix or 'a folder'}: torch.save did "
+            "not write it."
         )
     if kind == OTHER_ZIP:
         return kind, {record.name: record for record in records}

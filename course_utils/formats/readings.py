@@ -126,7 +126,7 @@ def _inspect_zip(file: Window, where: str, evidence: Evidence, depth: int) -> st
         return kind
     flat = any(record.name == OLD_GRAPH for record in records)
     if not flat and not together:
-        evidence.add(Verdict.MALFORMED, where, f"holds records outside of {prefix}")
+        evidence.add(Verdict.MALFORMED, where, f"holds records outside of {prefix or 'a folder'}")
     if kind == SCRIPT:  # not pickle's, but TorchScript's own interpreter runs it
         evidence.add(
             Verdict.WOULD_RUN_CODE,
@@ -210,7 +210,10 @@ def _compare_storages(
             evidence.add(Verdict.MALFORMED, place, str(error))
             continue
         record = parts.get(f"data/{storage.key}")
-        if len(reference.value) != 5 or record is None or record.size != storage.nbytes:
+        if len(reference.value) == 5 and record and record.size > storage.nbytes:
+            said = f"data/{storage.key[:60]} has {storage.nbytes:,} bytes, not {record.size:,}"
+            evidence.add(Verdict.MALFORMED, place, f"says that {said}")
+        elif len(reference.value) != 5 or record is None or record.size != storage.nbytes:
             evidence.add(
                 Verdict.DAMAGED,
                 place,

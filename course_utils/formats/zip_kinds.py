@@ -10,12 +10,14 @@ def without_folder(records: Sequence[Record]) -> tuple[str, dict[str, Record], b
     """Take the folder away that the records of an archive share, as torch's have one.
 
     Returns:
-        The folder, with a slash: that of the first record, as torch has it. The records by their
-        names without it. And whether all of them lie in it.
+        The folder, with a slash: that of the first record, as torch has it, empty if that is in
+        none. The records by their names without it. And whether all of them lie in it.
     """
-    folder = records[0].name.partition("/")[0] + "/" if records else ""
+    name = records[0].name if records else ""
+    folder = name[: name.find("/") + 1]
     named = {record.name.removeprefix(folder): record for record in records}
-    return folder, named, all(record.name.startswith(folder) for record in records)
+    together = bool(folder) and all(record.name.startswith(folder) for record in records)
+    return folder, named, together
 
 
 def zip_kind(names: Collection[str]) -> str:

@@ -7,11 +7,13 @@ import zipfile
 
 import pytest
 import torch
+from torch import nn
 
 from course_utils.anatomy import read_archive, read_tensors
 from course_utils.checkpoint import load_checkpoint, restore_checkpoint
 from course_utils.checkpoint.torch_versions import safe_loader_is_broken, version
 from course_utils.ckpt.main import main
+from course_utils.ckpt.rescue import rescue
 from course_utils.errors import (
     CheckpointError,
     DamagedCheckpointError,
@@ -19,6 +21,7 @@ from course_utils.errors import (
     UnsupportedCheckpointError,
 )
 from course_utils.files.contents import verify
+from course_utils.formats.judge import Verdict
 from course_utils.safety import audit, convert, load_untrusted
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -194,3 +197,43 @@ def test_nothing_is_said_of_a_sound_file(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_checkpoint(tmp_path / "file.pt")
+
+
+def repacked(path, change):
+    """Write a checkpoint anew, each record as ``change`` gives it: any number of contents."""
+    torch.save({"a": torch.ones(3), "b": torch.zeros(4)}, path)
+    with zipfile.ZipFile(path) as old:
+        records = [(name, old.read(name)) for name in old.namelist()]
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as new:
+        warnings.simplefilter("ignore")  # of a name that is there twice
+        for name, content in records:
+            for changed in change(content) if name.endswith("data/0") else [content]:
+                new.writestr(name, changed)
+    return path
+
+
+def test_a_record_larger_than_its_pickle_says_is_not_damaged(tmp_path):
+    path = repacked(tmp_path / "a.pt", lambda content: [content + b"abcd"])
+    found = audit(path)
+    assert found.verdict is Verdict.MALFORMED
+    assert found.findings[0].reason == "says that data/0 has 12 bytes, not 16"
+    holder = nn.Module()
+    for name, size in (("a", 3), ("b", 4)):
+        holder.register_buffer(name, torch.zeros(size))
+    for call in (load_checkpoint, lambda path: restore_checkpoint(path, holder)):
+        with pytest.raises(UnsupportedCheckpointError, match=r"data/0 has 16 bytes.*ckpt convert"):
+            call(path)
+    convert(path, tmp_path / "b.safetensors")
+    assert load_checkpoint(tmp_path / "b.safetensors")["a"].tolist() == [1, 1, 1]
+
+
+def test_a_record_that_is_missing_is_called_that(tmp_path):
+    path = repacked(tmp_path / "a.pt", lambda content: [])
+    with pytest.raises(DamagedCheckpointError, match=r"data/0 \(tensor a\): it is missing"):
+        load_checkpoint(path)
+
+
+def test_of_two_records_of_one_name_none_is_rescued(tmp_path):
+    path = repacked(tmp_path / "a.pt", lambda content: [content, content[::-1]])
+    assert rescue(path, tmp_path / "b.pt").lost == ("a",)
+    assert load_checkpoint(tmp_path / "b.pt").keys() == {"b"}
