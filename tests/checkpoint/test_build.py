@@ -221,10 +221,9 @@ def test_a_storage_that_is_said_to_be_two_things_is_left_to_torch(tmp_path, by_t
         for kind, count in [("IntStorage", 4), ("LongStorage", 2)]
     )
     path = archive_of(tmp_path / "a.pt", content + b".", _0=bytes(range(16)))
-    loaded = load_checkpoint(path)
+    loaded, torchs = load_checkpoint(path), torch.load(path, weights_only=True)
     assert by_torch == [1] * len(by_torch) != []
-    assert pickled(loaded) == pickled(torch.load(path, weights_only=True))
-    assert loaded[1].dtype == torch.int32
+    assert [(t.dtype, t.tolist()) for t in loaded] == [(t.dtype, t.tolist()) for t in torchs]
 
 
 def test_what_is_nested_deeper_than_python_goes_is_left_to_torch():

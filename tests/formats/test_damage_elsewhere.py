@@ -11,6 +11,7 @@ import re
 import shutil
 import struct
 import warnings
+import zipfile
 from pathlib import Path
 
 import hostile
@@ -44,7 +45,7 @@ MODULES = [m for wing in WINGS for m in sorted((test_damage.PACKAGE / wing).glob
 # Never said: after a first, quick reading of a file a stricter one follows, and says what is wrong.
 NEVER_SAID = ["it is not laid out as torch does"]
 if version() < (2, 10):  # then the audit sees it before torch's loader asks
-    NEVER_SAID += ["its tensor needs"]
+    NEVER_SAID += ["its tensor needs", "its pickle does not fit", "tensors lie in it"]
 
 
 def flip(path, place):
@@ -85,6 +86,33 @@ def another_size(folder, monkeypatch):
         (folder / "a.pt").write_bytes(hostile.zip_checkpoint(content))
         yield lambda: load_checkpoint(folder / "a.pt")
         yield lambda: restore_checkpoint(folder / "a.pt", linear())
+
+
+class Fails:
+    """Of the caller's own, and allowed: it cannot be made here."""
+
+    def __init__(self):
+        self.number = 1
+
+    def __setstate__(self, state):
+        raise KeyError("another number")
+
+
+def lost_and_failing(folder, monkeypatch):
+    path = saved(folder)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(folder / "b.pt", "w") as new:
+        for name in old.namelist():
+            if not name.endswith("data/0"):
+                new.writestr(name, old.read(name))
+    yield lambda: load_checkpoint(folder / "b.pt")
+    torch.save({"own": Fails(), **torch.load(path)}, path)
+    flip(path, in_the_weights(path))
+
+    def load_own():
+        with torch.serialization.safe_globals([Fails]):
+            load_checkpoint(path)
+
+    yield load_own
 
 
 def cut_while_it_is_read(folder, monkeypatch):
@@ -192,8 +220,8 @@ def beyond_rescue(folder, monkeypatch):
 
 
 DAMAGES = [
-    changed, another_size, cut_while_it_is_read, gone_between_two_readings, on_a_dying_disk, header,
-    committed, programs, beyond_rescue,
+    changed, another_size, lost_and_failing, cut_while_it_is_read, gone_between_two_readings,
+    on_a_dying_disk, header, committed, programs, beyond_rescue,
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_utils.formats.pickle import opcodes, read_pickle, scan_pickle
@@ -41,6 +41,7 @@ class Touches:
         return Path.touch, (Path(self.path),)
 
 
+@settings(deadline=None)
 @given(plain, st.sampled_from([2, 3, 4, 5]))
 def test_plain_values_come_out_equal(value, protocol):
     data = pickle.dumps(value, protocol=protocol)
@@ -207,6 +208,7 @@ def test_deep_nesting_is_read_without_recursion():
     read_pickle(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_never_do_worse_than_malformed(noise):
     for data in (noise, b"\x80\x02" + noise + b"."):

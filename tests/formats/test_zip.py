@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_utils.checkpoint import load_checkpoint
@@ -44,6 +44,7 @@ def changed(data, where, offset, new):
 PAIR = make([("m/data.pkl", b"first"), ("m/data/0", b"second")])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.text("abc/", min_size=1, max_size=9), st.binary()), max_size=4))
 def test_honest_archives_are_read_as_zipfile_reads_them(entries):
     unique = {name.strip("/") or "x": content for name, content in entries}
@@ -141,6 +142,7 @@ def test_a_checkpoint_is_what_torch_finds_not_the_first_data_pkl(tmp_path):
         open_contents(path)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 255))
 def test_a_changed_byte_is_refused_or_harmless(position, value):
     buffer = io.BytesIO()
