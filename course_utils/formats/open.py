@@ -38,7 +38,7 @@ from course_utils.formats.safetensors import (
 from course_utils.formats.source import Source, Window
 from course_utils.formats.tensors import OtherTensor, TensorInfo
 from course_utils.formats.zip import EMPTY_ZIP, ZIP, Locate, Record, read_directory
-from course_utils.formats.zip_entries import ForeignZipError, MalformedZipError
+from course_utils.formats.zip_entries import AmbiguousZipError, ForeignZipError, MalformedZipError
 from course_utils.formats.zip_kinds import why_no_checkpoint, without_folder, zip_kind
 
 if TYPE_CHECKING:
@@ -125,9 +125,10 @@ def read_records(
                 f"{path} is {zip_row.WHAT}. Name the folder of a distributed checkpoint; "
                 "of several saves torch.load mixes the bytes: save one dict instead."
             ) from None
+        made = ", or made so" * isinstance(error, AmbiguousZipError)
         raise DamagedCheckpointError(
             f"{path}: its zip directory, at the end of the file, cannot be relied on: {error}. "
-            "The file was cut off or overwritten, or made so; use an earlier checkpoint."
+            f"The file was cut off or overwritten{made}; use an earlier checkpoint."
         ) from None
     prefix, named, together = without_folder(records)
     kind = zip_kind(named)

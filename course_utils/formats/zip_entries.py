@@ -18,6 +18,10 @@ class MalformedZipError(ValueError):
     """The directory contradicts itself or the file, or could be read in two ways."""
 
 
+class AmbiguousZipError(MalformedZipError):
+    """Its names are such that programs read different records: damaged, or made so."""
+
+
 class ForeignZipError(MalformedZipError):
     """It is a zip file as torch never writes or reads one: encrypted, say."""
 
@@ -127,12 +131,12 @@ def _refuse_odd_names(entries: list[Entry]) -> None:
             or name.startswith("/")
             or (".." in name and ".." in name.split("/"))
         ):
-            raise MalformedZipError(f"a record has the unsafe name {name[:100]!r}")
+            raise AmbiguousZipError(f"a record has the unsafe name {name[:100]!r}")
         folded = name.lower()
         if sought.get(folded, name) != name:
-            raise MalformedZipError(f"torch would take record {name} for {sought[folded]}")
+            raise AmbiguousZipError(f"torch would take record {name} for {sought[folded]}")
         if folded in seen:  # miniz looks names up without regard to case
-            raise MalformedZipError(
+            raise AmbiguousZipError(
                 f"two records are called {name}; programs may read either of them"
             )
         seen.add(folded)

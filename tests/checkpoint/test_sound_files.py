@@ -235,5 +235,7 @@ def test_a_record_that_is_missing_is_called_that(tmp_path):
 
 def test_of_two_records_of_one_name_none_is_rescued(tmp_path):
     path = repacked(tmp_path / "a.pt", lambda content: [content, content[::-1]])
+    with pytest.raises(DamagedCheckpointError, match=r"called.*data/0.*overwritten, or made so;"):
+        load_checkpoint(path)
     assert rescue(path, tmp_path / "b.pt").lost == ("a",)
     assert load_checkpoint(tmp_path / "b.pt").keys() == {"b"}
