@@ -28,6 +28,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 STATE = {"w": torch.arange(400.0), "b": torch.ones(2, 2)}
 
 
+def refused(kind, words):
+    """Expect a refusal; before 2.10 the audit comes first, and has words of its own."""
+    if safe_loader_is_broken():
+        return pytest.raises(UnsafeCheckpointError, match="CVE")
+    return pytest.raises(kind, match=words)
+
+
 def compressed(path):
     torch.save(STATE, path)
     with zipfile.ZipFile(path) as archive:
@@ -145,7 +152,7 @@ def test_a_later_protocol_is_told_with_the_way_out(tmp_path):
 def test_torchs_advice_to_load_whatever_it_is_is_not_passed_on(tmp_path, state):
     path = tmp_path / "file.pt"
     torch.save(state, path, pickle_protocol=4, _use_new_zipfile_serialization=False)
-    with pytest.raises(CheckpointError, match="Unsupported") as raised:
+    with pytest.raises(CheckpointError, match="Unsupported|CVE") as raised:
         load_checkpoint(path)
     assert "weights_only" not in str(raised.value)
     assert len(str(raised.value)) < 500
@@ -221,7 +228,7 @@ def test_a_record_larger_than_its_pickle_says_is_not_damaged(tmp_path):
     for name, size in (("a", 3), ("b", 4)):
         holder.register_buffer(name, torch.zeros(size))
     for call in (load_checkpoint, lambda path: restore_checkpoint(path, holder)):
-        with pytest.raises(UnsupportedCheckpointError, match=r"data/0 has 16 bytes.*ckpt convert"):
+        with refused(UnsupportedCheckpointError, r"data/0 has 16 bytes.*ckpt convert"):
             call(path)
     convert(path, tmp_path / "b.safetensors")
     assert load_checkpoint(tmp_path / "b.safetensors")["a"].tolist() == [1, 1, 1]
@@ -229,7 +236,7 @@ def test_a_record_larger_than_its_pickle_says_is_not_damaged(tmp_path):
 
 def test_a_record_that_is_missing_is_called_that(tmp_path):
     path = repacked(tmp_path / "a.pt", lambda content: [])
-    with pytest.raises(DamagedCheckpointError, match=r"data/0 \(tensor a\): it is missing"):
+    with refused(DamagedCheckpointError, r"data/0 \(tensor a\): it is missing"):
         load_checkpoint(path)
 
 
