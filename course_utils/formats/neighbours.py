@@ -129,6 +129,17 @@ def _is_xgboost(_: Source, start: bytes) -> bool:
     return start.startswith(b'{"learner":{') or (start[:2] == b"{L" and start[10:17] == b"learner")
 
 
+def _is_paddle_inference(_: Source, start: bytes) -> bool:
+    """Whether tensors follow each other as PaddlePaddle saves them for inference.
+
+    Before each: a version, levels of detail, a version, all 0; the length of a message, and in it
+    the dtype and the sizes. Seen in what ``paddle.jit.save`` of PaddlePaddle 3.3.1 writes.
+    """
+    length = int.from_bytes(start[16:20], "little")
+    message = start[20 : 20 + length]
+    return start[:16] == bytes(16) and message[:1] == b"\x08" and message[2:3] in (b"\x10", b"")
+
+
 def _is_web_page(_: Source, start: bytes) -> bool:
     return start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html"))
 
@@ -163,6 +174,10 @@ _FORMATS: tuple[
     (
         lambda _, start: start[4:8] == b"TFL3", "a TensorFlow Lite model (.tflite)",
         "tf.lite.Interpreter, or ai_edge_litert", None,
+    ),
+    (
+        _is_paddle_inference, "PaddlePaddle's weights for inference (.pdiparams)",
+        "paddle.inference, or paddle.jit.load", None,
     ),
     (_is_xgboost, "a model of XGBoost", "xgboost.Booster.load_model", None),
     (_starts(b"CBM1"), "a model of CatBoost (.cbm)", "catboost.CatBoost.load_model", None),

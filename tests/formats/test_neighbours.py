@@ -96,6 +96,9 @@ FILES = {
     "LightGBM": b"tree\nversion=v4\nnum_class=1\n",
     "thinc": b"\x84\xa5nodes\x93\x84\xa5index\x00",
     "Flax": b"\x81\xa6kernel\xc7\x0f\x01\x93\x91\x02\xa7float32\xc4\x00",
+    "PaddlePaddle's weights for inference": bytes(16)
+    + bytes.fromhex("04000000 08051002") + bytes(8)
+    + bytes.fromhex("00000000 00000000 00000000 00000000 06000000 080510031002") + bytes(24),
     "PaddlePaddle": pickle.dumps({"w": 1, "StructuredToParameterName@@": {}}, protocol=4),
     "NumPy archive": npz,
     "Keras": keras,
