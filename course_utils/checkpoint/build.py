@@ -5,7 +5,7 @@ nearly every checkpoint is made of is built here instead: plain containers, plai
 tensors that are views of storages. Whatever else there is, torch builds all of the file.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 
 from course_utils.checkpoint.saved_tensors import (
+    PARAMETER,
+    VALUES,
     VIEWS,
     NotInPlaceError,
     SavedTensor,
@@ -22,8 +24,8 @@ from course_utils.checkpoint.torch_versions import skips_data
 from course_utils.formats.dtypes import ITEMSIZE, STORAGES
 from course_utils.formats.pickle import Pickle
 from course_utils.formats.pickle_nodes import Call, Global, OrderedDictNode, describe
+from course_utils.formats.plain_nodes import plain
 from course_utils.formats.tensors import is_tensor
-from course_utils.formats.trees import plain
 
 PROTOCOL = b"\x80\x02"  # of every pickle that torch.save writes, unless it is told another
 
@@ -68,7 +70,7 @@ class _Builder:
 
     def build(self, node: Any) -> Any:
         kind = type(node)
-        if kind in _VALUES:
+        if kind in _AS_THEY_ARE:
             return node
         if id(node) in self._made:
             return self._made[id(node)]
@@ -112,8 +114,8 @@ class _Builder:
             return nn.Parameter(data, arguments[1])
         if is_tensor(node):
             return self._tensor(saved_tensor(node, "a tensor"), *arguments[4:6])
-        if function in _MADE and len(arguments) == 1:
-            return _MADE[function](self.build(arguments[0]))
+        if function in VALUES and len(arguments) == 1:
+            return VALUES[function](self.build(arguments[0]))
         value = plain(node)
         if type(value) is bytes:
             return value
@@ -153,10 +155,5 @@ def _is_empty(hooks: Any) -> bool:
     return type(hooks) is OrderedDictNode and not hooks
 
 
-_VALUES = {type(None), bool, int, float, str}
-_MADE: dict[str, Callable[[Any], Any]] = {
-    "torch.Size": torch.Size,
-    "collections.Counter": Counter,
-}
-PARAMETER = "torch._utils._rebuild_parameter"
-_NAMES = {*_MADE, *VIEWS, PARAMETER, "collections.OrderedDict", "_codecs.encode"}
+_AS_THEY_ARE = {type(None), bool, int, float, str}
+_NAMES = {*VALUES, *VIEWS, PARAMETER, "collections.OrderedDict", "_codecs.encode"}

@@ -140,9 +140,8 @@ def _read(file: OpenFile, asked: _Asked, records: Mapping[str, Record], *, predi
     tensors = [record for record in records.values() if _holds_tensor(record)]
     checksums = has_checksums(records.values())
     take = _mapped(file) if asked.mmap else None
-    built = None  # numbers of the other byte order are turned by torch
-    if not is_turned:
-        built = _built(others["data.pkl"], asked.map_location, records, take)
+    # Numbers of the other byte order are turned by torch.
+    built = None if is_turned else _built(others["data.pkl"], asked.map_location, records, take)
     into = built.memory if built and not asked.mmap else {}
     with StorageReader(file.fileno(), tensors, checksums=checksums, into=into) as reader:
         if asked.mmap and asked.verify_mapped:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import torch
 
 from course_utils.formats.pickle_nodes import Call, OrderedDictNode, describe
+from course_utils.formats.plain_nodes import SetOf, plain
 from course_utils.formats.safetensors import Entry
 from course_utils.formats.tensors import TensorInfo, is_tensor, tensor_at
-from course_utils.formats.trees import SetOf, plain
 
 # What else rebuilds a tensor (quantized, subclasses) is torch's own business.
+PARAMETER = "torch._utils._rebuild_parameter"
 VIEWS = {"torch._utils._rebuild_tensor_v2": 6, "torch._utils._rebuild_tensor_v3": 7}
 
 
@@ -49,7 +50,7 @@ def saved_tensor(node: Any, name: str) -> SavedTensor | None:
     if not is_tensor(node):
         return None
     inner = node
-    if describe(node.function) == "torch._utils._rebuild_parameter":
+    if describe(node.function) == PARAMETER:
         inner = node.arguments[0]
     metadata = VIEWS.get(describe(getattr(inner, "function", None)))
     if metadata is None or any(inner.arguments[metadata:]):
@@ -91,7 +92,7 @@ def rebuilt(node: Any, rebuild: Callable[[Any], Any]) -> Any:
     if isinstance(node, SetOf) and not node.is_frozen:
         return set(map(rebuild, node.items))
     if isinstance(node, Call) and node.state is None and not node.items:
-        make = _VALUES.get(describe(node.function))
+        make = VALUES.get(describe(node.function))
         if make is not None:
             return make(*map(rebuild, node.arguments))
     if node is None or type(node) in _PLAIN:
@@ -100,7 +101,7 @@ def rebuilt(node: Any, rebuild: Callable[[Any], Any]) -> Any:
     raise NotInPlaceError(f"it holds {what}, which is no plain value")
 
 
-_VALUES: dict[str, Callable[..., Any]] = {"torch.Size": torch.Size, "collections.Counter": Counter}
+VALUES: dict[str, Callable[..., Any]] = {"torch.Size": torch.Size, "collections.Counter": Counter}
 _PLAIN = (bool, int, float, complex, str, bytes, bytearray)
 
 

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from course_utils.formats.pickle_nodes import Call, OrderedDictNode, describe
-from course_utils.formats.trees import SetOf, plain
+from course_utils.formats.plain_nodes import SetOf, plain
 
 LONGEST = 60  # characters of a value that are shown
 

@@ -16,8 +16,9 @@ from course_utils.formats.pickle_nodes import (
     PersistentId,
     describe,
 )
+from course_utils.formats.plain_nodes import plain
 from course_utils.formats.tensors import TensorInfo, is_tensor, storage_of, tensor_at
-from course_utils.formats.trees import NotPlainError, frozen, is_value, nodes, plain
+from course_utils.formats.trees import NotPlainError, frozen, is_value, nodes
 
 PARAMETER = "torch.nn.parameter.Parameter"
 _HOOKS = {"_rebuild_tensor_v2": 5, "_rebuild_tensor_v3": 5, "_rebuild_parameter": 2}

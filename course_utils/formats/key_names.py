@@ -8,11 +8,11 @@ from typing import Any
 
 from course_utils.formats.checksum import crc32
 from course_utils.formats.pickle_nodes import Call, describe
+from course_utils.formats.plain_nodes import SetOf, called, plain
 
 MOST = 8  # parts of one tuple, set or call that are written out
 DEEPEST = 4  # of them in one another
 LONGEST = 1000  # characters of a text among them that are written out
-_BUILTINS = "__builtin__."  # as protocol 2 writes what is in builtins
 
 
 def key_name(key: Any) -> str:
@@ -33,15 +33,12 @@ def _written(key: Any, depth: int = DEEPEST) -> str:
 
 
 def _call(key: Call, depth: int) -> str:
-    name = describe(key.function)
-    if name.startswith(_BUILTINS):
-        name = f"builtins.{name.removeprefix(_BUILTINS)}"
-    match name, key.arguments:
-        case "_codecs.encode", (str(text), "latin1" | "latin-1"):  # bytes, in protocol 2
-            return _text(text.encode("latin-1", "replace"))
-        case "builtins.frozenset", (list() | tuple() as items,):  # in any order
-            parts = sorted(_written(item, depth - 1) for item in items[:MOST])
-            return f"{name}({', '.join(parts)}{', …' * (len(items) > MOST)})"
+    name, value = called(key), plain(key)
+    if isinstance(value, bytes):
+        return _text(value)
+    if isinstance(value, SetOf) and value.is_frozen:  # in any order
+        parts = sorted(_written(item, depth - 1) for item in value.items[:MOST])
+        return f"{name}({', '.join(parts)}{', …' * (len(value.items) > MOST)})"
     state = () if key.state is None else (key.state,)
     return f"{name}({_listed((*key.arguments, *state), depth)})"
 

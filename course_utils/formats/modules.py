@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from course_utils.formats.contents import Contents
 from course_utils.formats.key_names import key_name
 from course_utils.formats.pickle_nodes import Call, Global, describe
+from course_utils.formats.plain_nodes import SetOf, plain
 from course_utils.formats.tensors import is_tensor
-from course_utils.formats.trees import SetOf, plain
 
 PARTS = ("_parameters", "_buffers", "_modules")
 DEEPEST = 1000  # modules in modules

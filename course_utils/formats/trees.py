@@ -13,6 +13,7 @@ from course_utils.formats.pickle_nodes import (
     PersistentId,
     describe,
 )
+from course_utils.formats.plain_nodes import SetOf, plain
 
 KEY_DEPTH = 32  # containers in containers inside a set or a key
 MOST_PARTS = 2_000_000  # containers inside a set or a key
@@ -37,40 +38,6 @@ def nodes(root: Any) -> Iterator[Any]:
             seen.add(id(node))
             yield node
             pending += reversed(_inside(node))
-
-
-def plain(node: Any) -> Any:
-    """Return the value that a call stands for, where protocol 2 has no instruction for it.
-
-    Bytes and complex numbers; sets come as `SetOf`. Every other node is returned as it is.
-    """
-    if isinstance(node, set | frozenset):
-        return SetOf(isinstance(node, frozenset), node)
-    if not isinstance(node, Call) or node.state is not None or node.items:
-        return node
-    name, arguments = describe(node.function), node.arguments
-    match name.replace("__builtin__.", "builtins."), arguments:
-        case "_codecs.encode", (str(text), "latin1" | "latin-1"):
-            return _encoded(text, node)
-        case "builtins.bytearray", (str(text), "latin1" | "latin-1"):
-            return _encoded(text, node, bytearray)
-        case "builtins.bytes" | "builtins.bytearray", ():
-            return b"" if name.endswith("bytes") else bytearray()
-        case (("builtins.set" | "builtins.frozenset"), (list() | tuple() as items,)):
-            return SetOf(name.endswith("frozenset"), items)
-        case "builtins.complex", (int() | float() as real, int() | float() as imaginary):
-            return complex(real, imaginary)
-    return node
-
-
-class SetOf:
-    """A set, by its elements: they may be nodes, which have no equality of their own."""
-
-    def __init__(self, is_frozen: bool, items: Any) -> None:
-        self.is_frozen, self.items = is_frozen, items
-
-    def __repr__(self) -> str:
-        return f"<{'frozenset' if self.is_frozen else 'set'} of {len(self.items):,}>"
 
 
 def frozen(node: Any) -> Any:
@@ -212,13 +179,6 @@ def _equal(one: Any, two: Any) -> bool:
         return bool(one is two or frozen(one) == frozen(two))
     except NotPlainError:
         return False
-
-
-def _encoded(text: str, node: Call, kind: type = bytes) -> Any:
-    try:
-        return kind(text.encode("latin1"))
-    except UnicodeEncodeError:
-        return node
 
 
 def _inside(node: Any) -> list[Any]:

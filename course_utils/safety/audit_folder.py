@@ -49,7 +49,7 @@ def audit_folder(path: str | os.PathLike[str]) -> tuple[Path, list[str], Evidenc
 
 
 def _listed(folder: OpenFolder, index: str, evidence: Evidence) -> set[str]:
-    """Return the shards that an index lists, whatever their names; nothing is said of lost ones."""
+    """Return the shards that an index lists, whatever their names; note those that are lost."""
     try:
         listed = set(weight_map(folder, index).values())
     except CheckpointError as error:
